@@ -1,0 +1,95 @@
+"""The only code that reads a clock or waits: real, scaled (the demo's `--fast`) and virtual (replay, tests)."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from threading import Event
+
+from edgeagent.records import NS_PER_S
+from edgeagent.timebase import Wall
+
+_TIME_ERROR = 5  # adjtimex(2): "clock not synchronized"
+_TIMEX_BYTES = 208
+
+
+def _kernel_says_synced() -> bool:
+    """Whether NTP, or whoever sets this machine's clock, has told the kernel that it is right."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        state = libc.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+    except (OSError, AttributeError):
+        return False
+    return 0 <= state < _TIME_ERROR
+
+
+class RealClock:
+    """CLOCK_MONOTONIC as it is."""
+
+    speed = 1.0
+
+    def now_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def wall(self) -> Wall:
+        return Wall(time.time_ns() - time.monotonic_ns(), _kernel_says_synced())
+
+    def sleep_s(self, seconds: float) -> None:
+        time.sleep(max(seconds, 0.0))
+
+    def wait(self, event: Event, until_ns: int) -> bool:
+        return event.wait(max(self.real_s(until_ns - self.now_ns()), 0.0))
+
+    def real_s(self, duration_ns: int) -> float:
+        return duration_ns / NS_PER_S
+
+
+class ScaledClock(RealClock):
+    """Time that runs `speed` times as fast from `origin_ns` on: processes that share both share one time."""
+
+    def __init__(self, speed: float, origin_ns: int) -> None:
+        self.speed = speed
+        self._origin_ns = origin_ns
+
+    def now_ns(self) -> int:
+        return self._origin_ns + round((time.monotonic_ns() - self._origin_ns) * self.speed)
+
+    def wall(self) -> Wall:
+        return Wall(time.time_ns() - self.now_ns(), _kernel_says_synced())
+
+    def sleep_s(self, seconds: float) -> None:
+        time.sleep(max(seconds, 0.0) / self.speed)
+
+    def real_s(self, duration_ns: int) -> float:
+        return duration_ns / NS_PER_S / self.speed
+
+
+class VirtualClock:
+    """Time that stands still until someone waits or moves it."""
+
+    speed = 1.0
+
+    def __init__(self, now_ns: int = 0, wall: Wall = Wall(0, synced=False)) -> None:  # noqa: B008
+        self._now_ns = now_ns
+        self._wall = wall
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    def wall(self) -> Wall:
+        return self._wall
+
+    def set_wall(self, wall: Wall) -> None:
+        self._wall = wall
+
+    def sleep_s(self, seconds: float) -> None:
+        self._now_ns += round(seconds * NS_PER_S)
+
+    def wait(self, event: Event, until_ns: int) -> bool:
+        if not event.is_set():
+            self._now_ns = max(self._now_ns, until_ns)
+        return event.is_set()
+
+    def real_s(self, duration_ns: int) -> float:
+        del duration_ns
+        return 0.0

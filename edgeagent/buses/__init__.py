@@ -1,0 +1,35 @@
+"""The hardware edge: one file a kind of bus, `fake/` for chips and devices that are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from edgeagent.timebase import Clock
+
+if TYPE_CHECKING:
+    from edgeagent.buses.i2c import I2cBus
+
+
+class Buses:
+    """The buses that are in use, each opened once however many sensors hang on it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._i2c: dict[str, I2cBus] = {}
+        self._lock = Lock()
+
+    def i2c(self, name: str, fake: Mapping[str, Any] | None = None) -> I2cBus:
+        """The I2C bus `i2c-1`, `1` or `/dev/i2c-1`; `fake:CHIP` is a bus with that one virtual chip on it.
+
+        Nothing is opened before the first transfer.
+        """
+        from edgeagent.buses.i2c import open_i2c
+
+        with self._lock:
+            if name.startswith("fake:"):
+                return open_i2c(name, self._clock, fake or {})
+            if name not in self._i2c:
+                self._i2c[name] = open_i2c(name, self._clock, {})
+            return self._i2c[name]

@@ -1,0 +1,118 @@
+"""The config as the program sees it: what a valid YAML file becomes. DESIGN: docs/design.md, "The config".
+
+A `Part` is an entry whose key names the file that implements it (`driver: mpu6050`, `http: {...}`): the
+file's own `Options` struct is parsed with it, so that a typo in a driver's key is found like any other.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edgeagent.config.quantities import Bytes, FilePath, Fraction, Seconds, Switch
+from edgeagent.records import Kind
+
+
+class Part(msgspec.Struct, frozen=True):
+    """`file` names the module in its folder; `options` is that module's `Options`."""
+
+    file: str
+    options: Any
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    id: str = ""
+    labels: dict[str, str] = {}
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    bundle: str
+    accelerator: str = "auto"
+
+
+class WindowLength(msgspec.Struct, frozen=True, kw_only=True):
+    length: Seconds | None = None
+    hop: Seconds | None = None
+
+
+class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
+    """`report`: which predictions become records: all, changes, or `every 1 min`."""
+
+    input: str
+    window: WindowLength = WindowLength()
+    model: str | None = None
+    report: str = "all"
+
+
+class ActuatorEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What all actuators share, beside the driver's own keys."""
+
+    part: Part
+    safe: Switch | float = False
+    max_on: Seconds | None = None
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """YAML key `for` is `hold`; `do` is a list of parts of `decisions/`: event, set, capture."""
+
+    when: str
+    hold: Seconds = msgspec.field(default=0.0, name="for")
+    cooldown: Seconds = 0.0
+    do: list[Part] = []
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    per_day: Bytes = 20_000_000
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    budget: Budget = Budget()
+    policies: dict[str, Part] = {}
+
+
+class Outbox(msgspec.Struct, frozen=True, kw_only=True):
+    max_size: Bytes = 1_000_000_000
+    keep_free: Bytes = 100_000_000
+    flush: Seconds = 1.0
+
+
+class UpstreamEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What all upstreams share, beside the sink's own block."""
+
+    part: Part
+    kinds: list[Kind] = []
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    every: Seconds = 300.0
+
+
+class Inference(msgspec.Struct, frozen=True, kw_only=True):
+    isolation: Literal["process", "inline"] = "process"
+    deadline: Seconds = 2.0
+    threads: int = 1
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file. A missing section is an empty one: the rest runs."""
+
+    device: Device = Device()
+    sensors: dict[str, Part] = {}
+    models: dict[str, Model] = {}
+    pipelines: dict[str, Pipeline] = {}
+    actuators: dict[str, ActuatorEntry] = {}
+    rules: dict[str, Rule] = {}
+    sampling: Sampling = Sampling()
+    outbox: Outbox = Outbox()
+    upstream: dict[str, UpstreamEntry] = {}
+    health: Health = Health()
+    inference: Inference = Inference()
+    state: FilePath | None = None
+    models_dir: FilePath | None = None
+
+
+RESERVED = ("device", "sensor", "rule", "upstream", "clock", "time")
+
+__all__ = ["RESERVED", "Config", "Fraction", "Part", "Path"]

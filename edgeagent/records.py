@@ -1,0 +1,194 @@
+"""The types that travel: from a sensor's samples to the record that leaves the device.
+
+All are frozen; units stand in the names. Nothing here reads a clock, a file or a device.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+Int64Array = npt.NDArray[np.int64]
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """One measured quantity. `lsb` is the value of one raw count in `unit`; None if the source gives none."""
+
+    name: str
+    unit: str
+    lsb: float | None = None
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """What a sensor's blocks hold: channels in column order, and the nominal sample rate."""
+
+    rate_hz: float
+    channels: tuple[Channel, ...]
+
+    def index(self, channel: str) -> int:
+        """The column of a channel. Raises KeyError naming the channels that there are."""
+        for i, c in enumerate(self.channels):
+            if c.name == channel:
+                return i
+        raise KeyError(f"no channel {channel!r}; there are: {', '.join(c.name for c in self.channels)}")
+
+
+class Block(msgspec.Struct, frozen=True, eq=False):
+    """Consecutive samples of one sensor.
+
+    `t_mono_ns` int64[n] is each sample's time, `values` float32[n, channels] in the units of the layout.
+    A reading that failed is NaN and has a reason, never 0.0. `lost` counts the samples missing *before*
+    this block; `t_read_ns` is when the read that delivered the block returned.
+    """
+
+    sensor: str
+    seq: int
+    t_mono_ns: Int64Array
+    values: Float32Array
+    t_read_ns: int
+    lost: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+class Window(msgspec.Struct, frozen=True, eq=False):
+    """A pipeline's input: `values` float32[n, channels] at `rate_hz`; a missing sample is a row of NaN."""
+
+    pipeline: str
+    seq: int
+    t_start_ns: int
+    t_end_ns: int
+    t_read_ns: int
+    rate_hz: float
+    layout: Layout
+    values: Float32Array
+    missing_fraction: float
+
+
+Skipped = Literal["missing", "stale", "worker", "quarantined"]
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """What a model said of one window, or (`skipped`) why it said nothing.
+
+    `latency_ns` runs from the read that delivered the window's last sample to the decision.
+    """
+
+    pipeline: str
+    window_seq: int
+    t_start_ns: int
+    t_end_ns: int
+    model: str
+    version: str
+    sha256: str
+    variant: str
+    accelerator: str
+    requested: str
+    label: str | None
+    score: float | None
+    scores: tuple[float, ...]
+    margin: float | None
+    latency_ns: int
+    skipped: Skipped | None = None
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """A rule's change of state, explained from itself.
+
+    `inputs` maps each name in the rule's expression to its value and its age in ns.
+    """
+
+    rule: str
+    rule_sha256: str
+    t_ns: int
+    state: Literal["active", "clear"]
+    inputs: dict[str, tuple[float | str | bool, int]]
+    debounce: str
+    actions: tuple[str, ...]
+
+
+Kind = Literal["prediction", "event", "sample", "health", "gap", "audit"]
+ClockState = Literal["unsynced", "synced", "corrected"]
+
+
+class Priority(IntEnum):
+    """The order of worth: what is sent first and evicted last has the highest number."""
+
+    BULK = 0
+    HEALTH = 1
+    PREDICTION = 2
+    UNCERTAIN = 3
+    EVENT = 4
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A record before the outbox has given it its id: what the pipeline hands over."""
+
+    kind: Kind
+    mono_ns: int
+    priority: Priority
+    body: dict[str, Any]
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=False):
+    """The envelope of all that leaves the device.
+
+    `id` is device/run/seq and is the idempotency key: `run` is drawn at each process start and `seq` counts
+    from 1 in it, so no restart, cloned card or set-aside outbox ever uses an id twice. Order is `boot_id`
+    and `mono_ns`; `time` (RFC 3339, UTC) is None until the wall clock was known.
+    """
+
+    id: str
+    kind: Kind
+    run: str
+    boot_id: str
+    mono_ns: int
+    time: str | None
+    clock: ClockState
+    priority: Priority
+    body: dict[str, Any]
+    schema: int = 1
+
+
+class Raw(msgspec.Struct, frozen=True):
+    """Raw samples as they are stored and sent: planar (channel by channel), little-endian.
+
+    `encoding` is int16 or int32 (counts; value = count x the channel's lsb) or float32 (values, NaN kept).
+    """
+
+    encoding: Literal["int16", "int32", "float32"]
+    samples: int
+    data: bytes
+
+
+def encode_raw(values: Float32Array, channels: tuple[Channel, ...]) -> Raw:
+    """Pack float32[n, channels] as integer counts where that gives back every value exactly, else as float32."""
+    n = len(values)
+    if channels and all(c.lsb for c in channels) and bool(np.isfinite(values).all()):
+        lsb = np.array([c.lsb for c in channels], dtype=np.float64)
+        counts = np.rint(values / lsb)
+        if np.array_equal((counts * lsb).astype(np.float32), values):
+            for encoding, bits in (("int16", 15), ("int32", 31)):
+                if np.abs(counts).max(initial=0) < 2**bits:
+                    planar = np.ascontiguousarray(counts.T.astype(f"<i{(bits + 1) // 8}"))
+                    return Raw(encoding, n, planar.tobytes())  # type: ignore[arg-type]
+    return Raw("float32", n, np.ascontiguousarray(values.T.astype("<f4")).tobytes())
+
+
+def decode_raw(raw: Raw, channels: tuple[Channel, ...]) -> Float32Array:
+    """The inverse of `encode_raw`: float32[n, channels]. Raises ValueError if the bytes do not fit."""
+    dtype = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}[raw.encoding]
+    planar = np.frombuffer(raw.data, dtype=dtype).reshape(len(channels), raw.samples)
+    if raw.encoding == "float32":
+        return np.ascontiguousarray(planar.T.astype(np.float32))
+    if any(c.lsb is None for c in channels):
+        raise ValueError(f"{raw.encoding} counts need an lsb for every channel")
+    lsb = np.array([c.lsb for c in channels], dtype=np.float64)
+    return np.ascontiguousarray((planar.T * lsb).astype(np.float32))

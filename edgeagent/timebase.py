@@ -1,0 +1,118 @@
+"""Boot, run, monotonic and wall time.
+
+A Pi has no clock until the network comes. So order is boot id and CLOCK_MONOTONIC, never wall time, and
+wall time is computed from the boot's offset once it is known.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from typing import NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+
+from edgeagent.records import NS_PER_S, Int64Array, Record
+
+
+class Wall(NamedTuple):
+    """Wall minus monotonic time in ns, and whether the kernel says that the wall clock is set."""
+
+    offset_ns: int
+    synced: bool
+
+
+class Clock(Protocol):
+    """What everything that must wait is handed. `agent/clock.py` has the real, scaled and virtual ones."""
+
+    def now_ns(self) -> int:
+        """CLOCK_MONOTONIC, in ns."""
+        ...
+
+    def wall(self) -> Wall:
+        """How wall time lies over monotonic time at this moment."""
+        ...
+
+    def sleep_s(self, seconds: float) -> None: ...
+
+    def wait(self, event: Event, until_ns: int) -> bool:
+        """Wait until the event is set (True) or the clock shows `until_ns` (False)."""
+        ...
+
+    def real_s(self, duration_ns: int) -> float:
+        """How many real seconds such a duration takes: the time-out to hand to `poll`, a socket or a queue."""
+        ...
+
+
+def boot_id() -> str:
+    """The kernel's random id of this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def new_run() -> str:
+    """Twelve random hex digits that name one process start."""
+    return secrets.token_hex(6)
+
+
+def rfc3339(wall_ns: int) -> str:
+    """Wall time in ns since 1970 as RFC 3339 UTC with microseconds."""
+    seconds, ns = divmod(wall_ns, NS_PER_S)
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{ns // 1000:06d}Z"
+
+
+def correct(record: Record, this_boot: str, wall: Wall) -> Record:
+    """Stamp a record that was made before the time was known; from another boot it stays as it is."""
+    if record.clock != "unsynced" or not wall.synced or record.boot_id != this_boot:
+        return record
+    return msgspec.structs.replace(record, time=rfc3339(record.mono_ns + wall.offset_ns), clock="corrected")
+
+
+class SampleTimes:
+    """Times for samples that arrive in bursts from a device that counts by a clock of its own.
+
+    A phase-locked loop over the bursts: each new sample is one period after the last; the newest one's
+    observed time pulls phase and period gently, so that jitter in the read does not become jitter in the
+    samples. A jump of more than `slack` periods re-anchors at once.
+
+    Args:
+        rate_hz: The nominal sample rate.
+        slack: How many periods the observation may be off before it is a jump, not jitter.
+    """
+
+    __slots__ = ("_last_ns", "_nominal_ns", "_period_ns", "_slack_ns")
+
+    PHASE_GAIN = 0.1
+    PERIOD_GAIN = 0.005
+    PERIOD_LIMIT = 0.05
+
+    def __init__(self, rate_hz: float, slack: float = 25.0) -> None:
+        self._nominal_ns = self._period_ns = NS_PER_S / rate_hz
+        self._slack_ns = slack * self._nominal_ns
+        self._last_ns: float | None = None
+
+    @property
+    def true_rate_hz(self) -> float:
+        """The rate that the device really has, as far as it is known."""
+        return NS_PER_S / self._period_ns
+
+    def reset(self) -> None:
+        """Forget the phase: the device was restarted."""
+        self._last_ns = None
+
+    def stamp(self, count: int, newest_ns: int, lost: int = 0) -> Int64Array:
+        """int64[count]: a time for each of `count` samples, the last of them observed at `newest_ns`."""
+        steps = count + lost
+        expected_ns = newest_ns if self._last_ns is None else self._last_ns + steps * self._period_ns
+        error_ns = newest_ns - expected_ns
+        if abs(error_ns) > self._slack_ns:
+            expected_ns, error_ns = float(newest_ns), 0.0
+        limit_ns = self._nominal_ns * self.PERIOD_LIMIT
+        period_ns = self._period_ns + self.PERIOD_GAIN * error_ns / max(steps, 1)
+        self._period_ns = min(max(period_ns, self._nominal_ns - limit_ns), self._nominal_ns + limit_ns)
+        end_ns = expected_ns + self.PHASE_GAIN * error_ns
+        self._last_ns = end_ns
+        back = np.arange(count - 1, -1, -1, dtype=np.float64)
+        return np.rint(end_ns - back * self._period_ns).astype(np.int64)
