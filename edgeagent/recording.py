@@ -17,7 +17,8 @@ from typing import BinaryIO
 
 import msgspec
 import numpy as np
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from edgeagent.errors import StorageFault
 from edgeagent.records import Block, Channel, Float32Array, Int64Array, Layout, Raw, decode_raw, encode_raw

@@ -17,7 +17,7 @@ def _kernel_says_synced() -> bool:
     """Whether NTP, or whoever sets this machine's clock, has told the kernel that it is right."""
     try:
         libc = ctypes.CDLL(None, use_errno=True)
-        state = libc.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+        state: int = libc.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
     except (OSError, AttributeError):
         return False
     return 0 <= state < _TIME_ERROR
