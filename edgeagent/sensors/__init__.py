@@ -47,6 +47,9 @@ class Sensor(Protocol):
     wake: Callable[[], None] | None
     """Ends a `read` that waits, from any thread; None if `read` never waits."""
 
+    truth: Callable[[int, int], str | None] | None
+    """What really happened between two times in ns, where a fake plays a labelled recording; else None."""
+
     def open(self) -> None:
         """Connect and configure. Raises DeviceFault."""
         ...
