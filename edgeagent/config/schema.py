@@ -7,11 +7,11 @@ file's own `Options` struct is parsed with it, so that a typo in a driver's key 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from edgeagent.config.quantities import Bytes, FilePath, Fraction, Seconds, Switch
+from edgeagent.config.quantities import Between, Bytes, FilePath, Fraction, Seconds, Switch
 from edgeagent.records import Kind
 
 
@@ -20,6 +20,25 @@ class Part(msgspec.Struct, frozen=True):
 
     file: str
     options: Any
+
+
+class Names(NamedTuple):
+    """Marks a Part: the folder of its file, and how the YAML names it.
+
+    By `driver`: the key `driver` names the file, and the keys beside it are its options. By `key`: the key itself
+    is the file, and its value holds the options (a bare scalar fills the only one that is required). By `policy`:
+    like `key`, and the keys beside it are its options too, the key itself among them.
+    """
+
+    folder: str
+    by: Literal["driver", "key", "policy"]
+
+
+SensorPart = Annotated[Part, Names("sensors", "driver")]
+ActuatorPart = Annotated[Part, Names("actuators", "driver")]
+UpstreamPart = Annotated[Part, Names("upstream", "key")]
+ActionPart = Annotated[Part, Names("decisions", "key")]
+PolicyPart = Annotated[Part, Names("sampling", "policy")]
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +68,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
 class ActuatorEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What all actuators share, beside the driver's own keys."""
 
-    part: Part
+    part: ActuatorPart
     safe: Switch | float = False
     max_on: Seconds | None = None
 
@@ -60,7 +79,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     when: str
     hold: Seconds = msgspec.field(default=0.0, name="for")
     cooldown: Seconds = 0.0
-    do: list[Part] = []
+    do: list[ActionPart] = []
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +88,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget = Budget()
-    policies: dict[str, Part] = {}
+    policies: dict[str, PolicyPart] = {}
 
 
 class Outbox(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +100,7 @@ class Outbox(msgspec.Struct, frozen=True, kw_only=True):
 class UpstreamEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What all upstreams share, beside the sink's own block."""
 
-    part: Part
+    part: UpstreamPart
     kinds: list[Kind] = []
 
 
@@ -92,14 +111,14 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 class Inference(msgspec.Struct, frozen=True, kw_only=True):
     isolation: Literal["process", "inline"] = "process"
     deadline: Seconds = 2.0
-    threads: int = 1
+    threads: Annotated[int, Between(1, 16)] = 1
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file. A missing section is an empty one: the rest runs."""
 
     device: Device = Device()
-    sensors: dict[str, Part] = {}
+    sensors: dict[str, SensorPart] = {}
     models: dict[str, Model] = {}
     pipelines: dict[str, Pipeline] = {}
     actuators: dict[str, ActuatorEntry] = {}
@@ -113,6 +132,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     models_dir: FilePath | None = None
 
 
+NAMESPACE = ("sensors", "pipelines", "actuators")
 RESERVED = ("device", "sensor", "rule", "upstream", "clock", "time")
 
-__all__ = ["RESERVED", "Config", "Fraction", "Part", "Path"]
+__all__ = ["NAMESPACE", "RESERVED", "Config", "Fraction", "Names", "Part", "Path"]

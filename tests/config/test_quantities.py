@@ -49,7 +49,13 @@ def test_a_wrong_unit_names_those_accepted_and_the_one_meant(
 
 @pytest.mark.parametrize(
     ("text", "dimension"),
-    [("nan s", DURATION), ("inf s", DURATION), ("1e999 s", DURATION), ("-1 s", DURATION), ("0 Hz", FREQUENCY)],
+    [
+        ("nan s", DURATION),
+        ("inf s", DURATION),
+        ("1e999 s", DURATION),
+        ("-1 s", DURATION),
+        ("0 Hz", FREQUENCY),
+    ],
 )
 def test_what_is_not_finite_or_below_the_least_is_refused(text: str, dimension: Dimension) -> None:
     with pytest.raises(ConfigFault):

@@ -1,0 +1,64 @@
+"""Which file implements a part: `driver: mpu6050` is `edgeagent/sensors/mpu6050.py`.
+
+Other packages join by the entry point group of the folder's name: `edgeagent.sensors`, `edgeagent.upstream` ...
+An entry point names a module with the same names in it as a file of ours.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+from edgeagent.config.findings import listed, nearest
+from edgeagent.errors import ConfigFault
+
+_HAS_OPTIONS = re.compile(r"^(class Options\b|Options\b.*=)", re.MULTILINE)
+
+
+def names(folder: str) -> list[str]:
+    """What the config may name in a folder: our files that have `Options`, and other packages' entry points."""
+    return sorted({*_own(folder), *_foreign(folder)})
+
+
+def find(folder: str, name: str) -> ModuleType:
+    """The module that implements a part. Raises ConfigFault saying which there are, or what it lacks."""
+    own = name in _own(folder)
+    if not own and name not in _foreign(folder):
+        raise ConfigFault(
+            f"there is no {_WORD.get(folder, folder)} {name!r}",
+            expected=listed(names(folder)),
+            hint=nearest(name, names(folder)),
+        )
+    try:
+        if own:
+            return importlib.import_module(f"edgeagent.{folder}.{name}")
+        module: ModuleType = _foreign(folder)[name].load()
+    except ImportError as e:
+        raise ConfigFault(
+            f"{name!r} cannot be loaded: {e}",
+            hint=f"Install what it needs: pip install {e.name}." if e.name else "",
+        ) from e
+    return module
+
+
+_WORD = {
+    "sensors": "sensor driver",
+    "actuators": "actuator driver",
+    "upstream": "upstream",
+    "decisions": "action",
+    "sampling": "sampling policy",
+}
+
+
+def _own(folder: str) -> set[str]:
+    """Files with `Options`, found without importing them: a neighbour may need a package that is not there."""
+    package = importlib.import_module(f"edgeagent.{folder}")
+    files = (file for place in package.__path__ for file in Path(place).glob("*.py"))
+    return {file.stem for file in files if _HAS_OPTIONS.search(file.read_text())}
+
+
+def _foreign(folder: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"edgeagent.{folder}")}
