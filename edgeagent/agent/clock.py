@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from pathlib import Path
 from threading import Event
 
 from edgeagent.records import NS_PER_S
@@ -11,10 +12,16 @@ from edgeagent.timebase import Wall
 
 _TIME_ERROR = 5  # adjtimex(2): "clock not synchronized"
 _TIMEX_BYTES = 208
+_TIMESYNCD_HAS_SET_IT = Path("/run/systemd/timesync/synchronized")
 
 
-def _kernel_says_synced() -> bool:
-    """Whether NTP, or whoever sets this machine's clock, has told the kernel that it is right."""
+def _clock_is_set() -> bool:
+    """Whether systemd-timesyncd, or whoever else sets this machine's clock, has said that it is right.
+
+    The file comes first: in the service's sandbox (`ProtectClock=`) the kernel may not be asked.
+    """
+    if _TIMESYNCD_HAS_SET_IT.exists():
+        return True
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         state: int = libc.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
@@ -32,7 +39,7 @@ class RealClock:
         return time.monotonic_ns()
 
     def wall(self) -> Wall:
-        return Wall(time.time_ns() - time.monotonic_ns(), _kernel_says_synced())
+        return Wall(time.time_ns() - time.monotonic_ns(), _clock_is_set())
 
     def sleep_s(self, seconds: float) -> None:
         time.sleep(max(seconds, 0.0))
@@ -55,7 +62,7 @@ class ScaledClock(RealClock):
         return self._origin_ns + round((time.monotonic_ns() - self._origin_ns) * self.speed)
 
     def wall(self) -> Wall:
-        return Wall(time.time_ns() - self.now_ns(), _kernel_says_synced())
+        return Wall(time.time_ns() - self.now_ns(), _clock_is_set())
 
     def sleep_s(self, seconds: float) -> None:
         time.sleep(max(seconds, 0.0) / self.speed)
