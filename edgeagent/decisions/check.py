@@ -1,0 +1,26 @@
+"""What `check` says of a rule: everything that it names must be there. Opens nothing, decides nothing."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+
+from edgeagent.config import schema
+from edgeagent.decisions import Found, Known
+from edgeagent.decisions.expressions import check_names, compile_expression
+from edgeagent.errors import ConfigFault
+
+
+def check_rule(rule: schema.Rule, known: Known) -> Iterator[Found]:
+    """All faults of one rule, each with the YAML keys that lead to it: ("do", 0, "event", "message")."""
+    try:
+        expression = compile_expression(rule.when)
+    except ConfigFault as fault:
+        yield Found(("when",), fault)
+    else:
+        for unknown in check_names(expression, known.facts):
+            yield Found(("when",), unknown)
+    for i, part in enumerate(rule.do):
+        action = importlib.import_module(f"edgeagent.decisions.{part.file}")
+        for found in action.faults(part.options, known):
+            yield Found(("do", i, part.file, *found.path), found.fault)
