@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 
 from edgeagent.config import schema
+from edgeagent.config.parts import find
 from edgeagent.decisions import Found, Known
 from edgeagent.decisions.expressions import check_names, compile_expression
 from edgeagent.errors import ConfigFault
@@ -21,6 +21,5 @@ def check_rule(rule: schema.Rule, known: Known) -> Iterator[Found]:
         for unknown in check_names(expression, known.facts):
             yield Found(("when",), unknown)
     for i, part in enumerate(rule.do):
-        action = importlib.import_module(f"edgeagent.decisions.{part.file}")
-        for found in action.faults(part.options, known):
+        for found in find("decisions", part.file).faults(part.options, known):
             yield Found(("do", i, part.file, *found.path), found.fault)

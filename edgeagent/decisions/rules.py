@@ -11,13 +11,13 @@ While an input is missing (NaN too), older than three of its periods, or cannot 
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from edgeagent.config import schema
+from edgeagent.config.parts import find
 from edgeagent.decisions import Effect, Fact, Occasion, Value
 from edgeagent.decisions.expressions import compile_expression
 from edgeagent.records import NS_PER_S, Decision
@@ -102,9 +102,7 @@ class _Rule:
         self._hold_ns = round(rule.hold * NS_PER_S)
         self._cooldown_ns = round(rule.cooldown * NS_PER_S)
         self._constants = constants
-        modules = [
-            (importlib.import_module(f"edgeagent.decisions.{part.file}"), part.options) for part in rule.do
-        ]
+        modules = [(find("decisions", part.file), part.options) for part in rule.do]
         sensors = tuple(dict.fromkeys(sources[n.partition(".")[0]] for n in self.inputs))
         self._actions = [module.build(name, options, sensors) for module, options in modules]
         self._described = tuple(module.describe(options) for module, options in modules)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Iterable
 from functools import reduce
 from typing import NamedTuple
 
 from edgeagent.config import schema
+from edgeagent.config.parts import find
 from edgeagent.records import Prediction, Priority
 from edgeagent.sampling.budget import ByteBudget
 
@@ -32,8 +32,7 @@ class Sampler:
 
     def __init__(self, sampling: schema.Sampling, seed: str, spent_bytes: int = 0) -> None:
         self._policies = [
-            (name, importlib.import_module(f"edgeagent.sampling.{part.file}"), part.options)
-            for name, part in sampling.policies.items()
+            (name, find("sampling", part.file), part.options) for name, part in sampling.policies.items()
         ]
         self._seed = seed
         self._budget = ByteBudget(sampling.budget.per_day, spent_bytes)
