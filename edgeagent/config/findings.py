@@ -47,9 +47,13 @@ class Marks:
     def __init__(self) -> None:
         self._keys: dict[Path, Mark] = {}
         self._values: dict[Path, Mark] = {}
+        self._texts: dict[Path, Mark] = {}
 
-    def add(self, path: Path, key: Mark, value: Mark) -> None:
+    def add(self, path: Path, key: Mark, value: Mark, text: Mark | None = None) -> None:
+        """`text` is the first character of a value that is written on one line, behind its quote."""
         self._keys[path], self._values[path] = key, value
+        if text is not None:
+            self._texts[path] = text
 
     def at(self, path: Path) -> Mark:
         """The place of a value (of a mapping or list: of its key), or of what it would stand in."""
@@ -58,6 +62,11 @@ class Marks:
     def key(self, path: Path) -> Mark:
         """The place of a key, or of what it would stand in."""
         return self._nearest(self._keys, path)
+
+    def within(self, path: Path, column: int) -> Mark:
+        """The place of a character of a text, counted from 1; of the text, if it runs over several lines."""
+        text = self._texts.get(path)
+        return Mark(text.line, text.column + column - 1) if text else self.at(path)
 
     def __contains__(self, path: Path) -> bool:
         return path in self._values

@@ -27,7 +27,7 @@ from edgeagent.errors import ConfigFault
 class Loaded(msgspec.Struct, frozen=True):
     """What a file says: `config` is None if there is a fault among the findings.
 
-    `draft` is what could be read of it even so: agent/fit.py looks for more faults in that.
+    `draft` is what could be read of it even so (None: it is not YAML): agent/fit.py looks for more faults in it.
     """
 
     config: Config | None
@@ -35,7 +35,7 @@ class Loaded(msgspec.Struct, frozen=True):
     sha256: str
     path: FilePath
     marks: Marks
-    draft: Config
+    draft: Config | None
 
 
 def load(path: FilePath) -> Loaded:
@@ -45,9 +45,9 @@ def load(path: FilePath) -> Loaded:
         data = path.read_bytes()
     except OSError as e:
         report.fault(Mark(1, 1), "the file cannot be read", found=e.strerror or "", expected="a YAML file")
-        return Loaded(None, report.findings, "", path, marks, Config())
+        return Loaded(None, report.findings, "", path, marks, None)
     root = _compose(data, report)
-    draft = Config()
+    draft = None
     if not report.findings:
         draft = _draft(root, report, marks, path.absolute().parent)
     sound = all(finding.severity == "warning" for finding in report.findings)

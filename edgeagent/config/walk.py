@@ -97,7 +97,7 @@ class Walker:
             else:
                 items[key] = Item(key, mark, value_node)
                 place = _mark(value_node) if isinstance(value_node, ScalarNode) else mark
-                self._marks.add((*path, key), mark, place)
+                self._marks.add((*path, key), mark, place, _text_mark(value_node))
         return list(items.values())
 
     def struct(self, items: list[Item], struct: type[msgspec.Struct], path: Path) -> Any:
@@ -231,7 +231,7 @@ class Walker:
             return self._wrong(path, "not a list", found=_found(node), expected="a list")
         values = {}
         for index, one in enumerate(node.value):
-            self._marks.add((*path, index), _mark(one), _mark(one))
+            self._marks.add((*path, index), _mark(one), _mark(one), _text_mark(one))
             values[index] = self.read(one, wanted, (*path, index))
         sound = self._sound(values)
         return WRONG if sound is WRONG else kind(sound.values())
@@ -311,6 +311,14 @@ def _is_nothing(node: Node) -> bool:
 
 def _mark(node: Node) -> Mark:
     return Mark(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _text_mark(node: Node) -> Mark | None:
+    """Where the text of a scalar begins, if it stands on one line."""
+    if not isinstance(node, ScalarNode) or node.start_mark.line != node.end_mark.line:
+        return None
+    line, column = _mark(node)
+    return Mark(line, column + (node.style in ("'", '"')))
 
 
 def _kind(node: Node) -> str:

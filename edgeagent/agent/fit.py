@@ -1,0 +1,252 @@
+"""Do the parts fit together? What `check` finds beyond the YAML itself. Opens no device and starts no runtime."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+
+from edgeagent.agent.state import state_folder
+from edgeagent.config import load as config
+from edgeagent.config import parts, schema
+from edgeagent.config.findings import Finding, Report, dotted, listed, nearest
+from edgeagent.config.findings import Path as KeyPath
+from edgeagent.config.load import Loaded
+from edgeagent.decisions import Known
+from edgeagent.decisions.check import check_rule
+from edgeagent.errors import BundleFault, ConfigFault, Fault
+from edgeagent.inference.bundle import Bundle, find_bundle, load_bundle, own_bundles
+from edgeagent.inference.engine import variants_for
+from edgeagent.records import Layout
+from edgeagent.sampling import report as reports
+from edgeagent.windows import fit as fit_layouts
+
+
+def check(path: Path) -> Loaded:
+    """Load a config and fit its parts: all findings in file order, `config` None if there is a fault."""
+    loaded = config.load(path)
+    findings = sorted([*loaded.findings, *fit(loaded)], key=lambda f: (f.line, f.column))
+    sound = all(finding.severity == "warning" for finding in findings)
+    return msgspec.structs.replace(loaded, findings=findings, config=loaded.config if sound else None)
+
+
+def fit(loaded: Loaded) -> list[Finding]:
+    """What does not fit, over what could be read of the file."""
+    return _Fitting(loaded, loaded.draft).run() if loaded.draft is not None else []
+
+
+def bundle_places(draft: schema.Config, path: Path) -> list[Path]:
+    """Where the bundles of a config are sought, in order; `path` is the config's own."""
+    beside = path.absolute().parent / "models"
+    chosen = [draft.models_dir] if draft.models_dir is not None else []
+    return [*chosen, beside, state_folder(draft.state) / "models", own_bundles()]
+
+
+def load_model(model: schema.Model, draft: schema.Config, path: Path) -> Bundle:
+    """The bundle that a model names; a relative path is relative to the config at `path`.
+
+    Raises BundleFault, or ConfigFault if no variant of it runs on the accelerator.
+    """
+    name = model.bundle
+    if "/" in name:
+        name = str(path.absolute().parent / Path(name).expanduser())
+    bundle = load_bundle(find_bundle(name, places=bundle_places(draft, path)))
+    variants_for(bundle, model.accelerator)
+    return bundle
+
+
+class _Fitting:
+    """The checks of one config. A part that could not be read is there by name, and nothing is said of it twice."""
+
+    def __init__(self, loaded: Loaded, draft: schema.Config) -> None:
+        self._path, self._marks, self._draft = loaded.path, loaded.marks, draft
+        self._report = Report(str(loaded.path))
+        self._layouts: dict[str, Layout] = {}
+        self._bundles: dict[str, Bundle] = {}
+
+    def run(self) -> list[Finding]:
+        if not self._names("sensors"):
+            self._report.warn(
+                self._marks.key(("sensors",)), "there is no sensor", expected="sensors: {NAME: ...}"
+            )
+        self._drivers()
+        for name, model in self._draft.models.items():
+            self._model(name, model)
+        for name, pipeline in self._draft.pipelines.items():
+            self._pipeline(name, pipeline)
+        for name, actuator in self._draft.actuators.items():
+            self._actuator(name, actuator)
+        for name, rule in self._draft.rules.items():
+            self._rule(name, rule)
+        return self._report.findings
+
+    def _names(self, section: str) -> list[str]:
+        """All that the file declares, whether it could be read or not."""
+        return [str(path[-1]) for path in self._marks.under((section,))]
+
+    # --- parts, each by itself ------------------------------------------------------------------------
+
+    def _drivers(self) -> None:
+        for name, part in self._draft.sensors.items():
+            module = self._advised("sensors", part, ("sensors", name))
+            try:
+                layout = module.layout(part.options)
+            except Fault as fault:
+                self._fault(("sensors", name), fault)
+            else:
+                if layout is not None:
+                    self._layouts[name] = layout
+        for name, actuator in self._draft.actuators.items():
+            self._advised("actuators", actuator.part, ("actuators", name))
+        for name, sink in self._draft.upstream.items():
+            self._advised("upstream", sink.part, ("upstream", name, sink.part.file))
+
+    def _advised(self, folder: str, part: schema.Part, path: KeyPath) -> ModuleType:
+        """The part's module, after its `advise` has been heard."""
+        module = parts.find(folder, part.file)
+        advise = getattr(module, "advise", None)
+        for advice in advise(part.options) if advise else ():
+            at = (*path, advice.key)
+            self._report.warn(self._marks.at(at), f"{dotted(at)}: {advice.text}")
+        return module
+
+    def _model(self, name: str, model: schema.Model) -> None:
+        try:
+            self._bundles[name] = load_model(model, self._draft, self._path)
+        except BundleFault as fault:
+            self._fault(("models", name, "bundle"), fault)
+        except ConfigFault as fault:
+            self._fault(("models", name, "accelerator"), fault)
+
+    # --- parts with one another -----------------------------------------------------------------------
+
+    def _pipeline(self, name: str, pipeline: schema.Pipeline) -> None:
+        path = ("pipelines", name)
+        self._named(pipeline.input, self._names("sensors"), "sensor", (*path, "input"))
+        if pipeline.model is not None:
+            self._named(pipeline.model, self._names("models"), "model", (*path, "model"))
+        elif (*path, "model") not in self._marks and (*path, "window", "length") not in self._marks:
+            expected = "window: {length: 2 s}, or a model that has one"
+            self._fault((*path, "window"), ConfigFault("the length is missing", expected=expected))
+        for key in ("length", "hop"):
+            if getattr(pipeline.window, key) == 0:
+                self._fault((*path, "window", key), ConfigFault("no time at all", expected="more than 0 s"))
+        try:
+            reports.Report(pipeline.report)
+        except ConfigFault as fault:
+            self._fault((*path, "report"), fault)
+        bundle = self._bundles.get(pipeline.model or "")
+        if bundle is not None:
+            self._bundle(bundle, pipeline, path)
+
+    def _bundle(self, bundle: Bundle, pipeline: schema.Pipeline, path: KeyPath) -> None:
+        length_s = pipeline.window.length
+        if length_s is not None and abs(length_s - bundle.window_s) > 1e-9:
+            self._fault(
+                (*path, "window", "length"),
+                ConfigFault(
+                    f"not the window of {bundle.name} {bundle.version}",
+                    where=f"{length_s:g} s",
+                    expected=f"{bundle.window_s:g} s, or no length here",
+                ),
+            )
+        layout = self._layouts.get(pipeline.input)
+        if layout is None:
+            return
+        try:
+            fit_layouts(layout, bundle.layout)
+        except ConfigFault as fault:
+            what = f"{pipeline.input} does not fit {bundle.name} {bundle.version}: {fault.what}"
+            self._fault((*path, "input"), ConfigFault(what, expected=fault.expected, hint=fault.hint))
+
+    def _actuator(self, name: str, actuator: schema.ActuatorEntry) -> None:
+        """An actuator that hangs on a sensor hangs on one of the same driver: they share the link."""
+        sensor = getattr(actuator.part.options, "sensor", None)
+        if not isinstance(sensor, str):
+            return
+        path = ("actuators", name, "sensor")
+        if not self._named(sensor, self._names("sensors"), "sensor", path):
+            return
+        part = self._draft.sensors.get(sensor)
+        if part is not None and part.file != actuator.part.file:
+            fault = ConfigFault(
+                f"{sensor} is driven by {part.file}", expected=f"a sensor of driver: {actuator.part.file}"
+            )
+            self._fault(path, fault)
+
+    def _rule(self, name: str, rule: schema.Rule) -> None:
+        for path, fault in check_rule(rule, self._known(rule)):
+            self._fault(("rules", name, *path), fault)
+        for i, action in enumerate(rule.do):
+            if action.file == "set":
+                self._levels(action.options, ("rules", name, "do", i, "set"))
+
+    def _levels(self, levels: dict[str, bool | float], path: KeyPath) -> None:
+        """An output is a switch or takes numbers, as its safe value shows."""
+        for name, level in levels.items():
+            actuator = self._draft.actuators.get(name)
+            if actuator is None or isinstance(level, bool) == isinstance(actuator.safe, bool):
+                continue
+            is_switch = isinstance(actuator.safe, bool)
+            fault = ConfigFault(
+                f"{name} {'is a switch' if is_switch else 'takes numbers'}",
+                expected="on or off" if is_switch else "a number",
+                hint=f"An output that takes numbers has a number for `safe:` under actuators.{name}."
+                if is_switch
+                else "",
+            )
+            self._fault((*path, name), fault)
+
+    def _known(self, rule: schema.Rule) -> Known:
+        """What a rule may name. Of a part whose facts nobody knows before it runs, all that the rule names."""
+        sensors, pipelines = self._names("sensors"), self._names("pipelines")
+        facts = {
+            f"{name}.{channel.name}" for name, layout in self._layouts.items() for channel in layout.channels
+        }
+        for name, pipeline in self._draft.pipelines.items():
+            if pipeline.model is not None:
+                facts |= {f"{name}.{fact}" for fact in ("label", "score", "margin")}
+        silent = {*sensors} - self._layouts.keys() | {*pipelines} - self._draft.pipelines.keys()
+        facts.update(_names_under(silent, [rule.when, *(str(action.options) for action in rule.do)]))
+        return Known(
+            facts=frozenset(facts),
+            constants=frozenset({"device.id"}),
+            sensors=frozenset(sensors),
+            actuators=frozenset(self._names("actuators")),
+        )
+
+    # --- saying so ------------------------------------------------------------------------------------
+
+    def _named(self, name: str, there: list[str], kind: str, path: KeyPath) -> bool:
+        if name not in there:
+            fault = ConfigFault(
+                f"there is no {kind} {name!r}", expected=listed(there), hint=nearest(name, there)
+            )
+            self._fault(path, fault)
+        return name in there
+
+    def _fault(self, path: KeyPath, fault: Fault) -> None:
+        """Report a fault; one that knows its key, or the column in the text (decisions/), is reported there."""
+        if (*path, fault.where) in self._marks:
+            path, fault = (
+                (*path, fault.where),
+                ConfigFault(fault.what, expected=fault.expected, hint=fault.hint),
+            )
+        column = re.fullmatch(r"column (\d+)", fault.where)
+        if column is None:
+            self._report.raised(self._marks.at(path), path, fault)
+        else:
+            mark = self._marks.within(path, int(column[1]))
+            self._report.fault(
+                mark, f"{dotted(path)}: {fault.what}", expected=fault.expected, hint=fault.hint
+            )
+
+
+def _names_under(parents: Iterable[str], texts: Iterable[str]) -> Iterator[str]:
+    """`motor.current` for every such name in the texts whose parent is among those given."""
+    for parent in parents:
+        for text in texts:
+            yield from re.findall(rf"\b{re.escape(parent)}\.[A-Za-z_]\w*", text)
