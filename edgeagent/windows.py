@@ -100,6 +100,11 @@ class Ring:
         self._base += dropped
         self._fill = self.capacity
 
+    @property
+    def newest_ns(self) -> int:
+        """The time of the newest sample; 0 before there is one."""
+        return int(self._t_ns[self._fill - 1]) if self._fill else 0
+
     def slots(self, start: int, stop: int) -> tuple[Int64Array, Float32Array]:
         """Times int64[n] and values float32[n, channels] of slots that are held (views: copy to keep)."""
         a, b = start - self._base, stop - self._base
@@ -120,9 +125,12 @@ class Windows:
         ring: Where the samples are.
         wanted: The model's channels and rate; `fit` has found them in the ring's layout.
         length_s, hop_s: The window's length and the step from one to the next.
+        closed: How many windows the pipeline has closed before, for their numbers to go on.
     """
 
-    def __init__(self, pipeline: str, ring: Ring, wanted: Layout, length_s: float, hop_s: float) -> None:
+    def __init__(
+        self, pipeline: str, ring: Ring, wanted: Layout, length_s: float, hop_s: float, closed: int = 0
+    ) -> None:
         self._pipeline = pipeline
         self._ring = ring
         self._wanted = wanted
@@ -130,7 +138,7 @@ class Windows:
         self._length = round(length_s * wanted.rate_hz) * self._factor
         self._hop = max(round(hop_s * ring.layout.rate_hz), 1)
         self._start = ring.end
-        self.closed = 0
+        self.closed = closed
         self.overrun = 0
 
     def cut(self, t_read_ns: int) -> Iterator[Window]:
@@ -206,7 +214,8 @@ def low_pass_taps(factor: int) -> Float32Array:
     """float32[8 x factor + 1]: a Hamming-windowed sinc that cuts at 80 % of the new Nyquist rate, gain 1 at 0 Hz."""
     n = np.arange(-4 * factor, 4 * factor + 1)
     taps = np.sinc(0.8 * n / factor) * np.hamming(len(n))
-    return (taps / taps.sum()).astype(np.float32)
+    gain_one: Float32Array = (taps / taps.sum()).astype(np.float32)
+    return gain_one
 
 
 def decimate(values: Float32Array, factor: int) -> Float32Array:

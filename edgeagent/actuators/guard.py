@@ -14,7 +14,7 @@ from edgeagent.config.schema import ActuatorEntry
 from edgeagent.records import NS_PER_S
 
 
-class Drive(NamedTuple):
+class Setting(NamedTuple):
     """Set an output. `why` is the rule's name, or the reason that the guard had."""
 
     actuator: str
@@ -34,15 +34,15 @@ class Guard:
         self._entries = entries
         self._held: dict[str, _Held] = {}
 
-    def ask(self, actuator: str, value: Level, rule: str, now_ns: int) -> Drive:
+    def ask(self, actuator: str, value: Level, rule: str, now_ns: int) -> Setting:
         """A rule wants a value; driving the same output anew starts its `max_on` again."""
         if value == self._entries[actuator].safe:
             self._held.pop(actuator, None)
         else:
             self._held[actuator] = _Held(rule, now_ns)
-        return Drive(actuator, value, rule)
+        return Setting(actuator, value, rule)
 
-    def due(self, now_ns: int) -> list[Drive]:
+    def due(self, now_ns: int) -> list[Setting]:
         """The outputs whose `max_on` has run out."""
         return [
             self._safe(name, f"max_on of {entry.max_on:g} s has run out")
@@ -52,7 +52,7 @@ class Guard:
             and now_ns - self._held[name].since_ns >= entry.max_on * NS_PER_S
         ]
 
-    def lost_input(self, rule: str) -> list[Drive]:
+    def lost_input(self, rule: str) -> list[Setting]:
         """The outputs that a rule drove whose input is now missing or stale."""
         return [
             self._safe(name, f"rule {rule} has lost its input")
@@ -60,10 +60,10 @@ class Guard:
             if held.rule == rule
         ]
 
-    def all_safe(self, why: str) -> list[Drive]:
+    def all_safe(self, why: str) -> list[Setting]:
         """Every output, held or not: for the start, the stop and a reload."""
         return [self._safe(name, why) for name in self._entries]
 
-    def _safe(self, actuator: str, why: str) -> Drive:
+    def _safe(self, actuator: str, why: str) -> Setting:
         self._held.pop(actuator, None)
-        return Drive(actuator, self._entries[actuator].safe, why)
+        return Setting(actuator, self._entries[actuator].safe, why)

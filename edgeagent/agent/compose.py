@@ -1,0 +1,103 @@
+"""From a config to parts: what each name in the YAML stands for. Nothing here opens a device or starts a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgeagent.actuators import Actuator
+from edgeagent.actuators.guard import Guard
+from edgeagent.agent.fit import load_model
+from edgeagent.config.parts import find
+from edgeagent.config.schema import Config, Pipeline
+from edgeagent.counts import Counts
+from edgeagent.decisions import capture
+from edgeagent.decisions.rules import Rules
+from edgeagent.inference import Engine
+from edgeagent.inference.bundle import Bundle
+from edgeagent.pipeline import Core, ModelPlan, PipelinePlan, Truth
+from edgeagent.sampling.report import Report
+from edgeagent.sampling.sampler import Sampler
+from edgeagent.sensors import Context, Sensor
+from edgeagent.timebase import Clock
+
+
+def bundles(config: Config, config_path: Path) -> dict[str, Bundle]:
+    """Every model's bundle, by the model's key. Raises BundleFault."""
+    return {key: load_model(model, config, config_path) for key, model in config.models.items()}
+
+
+def sensors(config: Config, context: Context) -> dict[str, Sensor]:
+    """Every sensor, unopened."""
+    return {
+        name: find("sensors", part.file).build(name, part.options, context)
+        for name, part in config.sensors.items()
+    }
+
+
+def actuators(config: Config, built: Mapping[str, Sensor]) -> dict[str, Actuator]:
+    """Every output; one that hangs on a sensor's port (the bridge) finds it in `built`."""
+    return {
+        name: find("actuators", entry.part.file).build(name, entry.part.options, built)
+        for name, entry in config.actuators.items()
+    }
+
+
+def engine(config: Config, key: str, bundle: Bundle, clock: Clock) -> Engine:
+    """The model's engine: a child process, or (`isolation: inline`) this one. Not started."""
+    settings, requested = config.inference, config.models[key].accelerator
+    if settings.isolation == "inline":
+        from edgeagent.inference.inline import Inline
+
+        return Inline(bundle, requested, clock, threads=settings.threads)
+    from edgeagent.inference.supervisor import Supervisor
+
+    return Supervisor(bundle, requested, clock, deadline_s=settings.deadline, threads=settings.threads)
+
+
+def core(
+    config: Config,
+    models: Mapping[str, Bundle],
+    truths: Mapping[str, Truth],
+    run: str,
+    counts: Counts | None = None,
+) -> Core:
+    """The pipelines, rules, sampling and guard of a config, with nothing in them yet."""
+    plans = [_plan(config, name, pipeline, models) for name, pipeline in config.pipelines.items()]
+    sources = {p.name: p.sensor for p in plans} | {s: s for s in config.sensors}
+    constants = {"device.id": config.device.id}
+    constants |= {f"device.{key}": value for key, value in config.device.labels.items()}
+    return Core(
+        plans,
+        Rules(config.rules, sources, constants),
+        Sampler(config.sampling, f"{config.device.id}/{run}"),
+        Guard(config.actuators),
+        _longest_capture_s(config),
+        truths,
+        counts,
+    )
+
+
+def _plan(config: Config, name: str, pipeline: Pipeline, models: Mapping[str, Bundle]) -> PipelinePlan:
+    report = Report(pipeline.report)
+    if pipeline.model is None:
+        length_s = pipeline.window.length or 0.0
+        hop_s = pipeline.window.hop or length_s
+        return PipelinePlan(name, pipeline.input, None, length_s, hop_s, report, None)
+    bundle = models[pipeline.model]
+    model = ModelPlan(
+        key=pipeline.model,
+        name=bundle.name,
+        version=bundle.version,
+        sha256=bundle.variants[0].sha256,
+        requested=config.models[pipeline.model].accelerator,
+        labels=bundle.labels,
+        max_missing=bundle.max_missing,
+    )
+    hop_s = pipeline.window.hop or bundle.hop_s
+    return PipelinePlan(name, pipeline.input, bundle.layout, bundle.window_s, hop_s, report, model)
+
+
+def _longest_capture_s(config: Config) -> float:
+    options = [part.options for rule in config.rules.values() for part in rule.do if part.file == "capture"]
+    return max((o.before + o.after for o in options if isinstance(o, capture.Options)), default=0.0)

@@ -1,0 +1,71 @@
+"""The loop between the core and one model's worker."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Callable
+
+from edgeagent.agent.threads import Inbox
+from edgeagent.errors import BundleFault, InferenceFault
+from edgeagent.inference import Engine
+from edgeagent.pipeline import Arrival, Request
+from edgeagent.records import Skipped
+
+log = logging.getLogger(__name__)
+
+LANE_REQUESTS = 4
+_ROUND_S = 1.0  # how often an idle lane says that it lives
+
+
+class Lane:
+    """The thread of one model: requests in, arrivals out; exactly one arrival a request."""
+
+    def __init__(self, model: str, engine: Engine, inbox: Inbox, alive: Callable[[], None]) -> None:
+        self.model, self.engine = model, engine
+        self._inbox, self._alive = inbox, alive
+        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self.started = False
+        self.stale = 0
+
+    def submit(self, request: Request) -> None:
+        """Never waits: when the model is slower than its windows, the oldest request goes unanswered."""
+        while self._requests.qsize() >= LANE_REQUESTS:
+            try:
+                oldest = self._requests.get_nowait()
+            except queue.Empty:
+                break
+            if oldest is not None:
+                self.stale += 1
+                self._inbox.put(Arrival(oldest.pipeline, oldest.window_seq, skipped="stale"))
+        self._requests.put(request)
+
+    def run(self) -> None:
+        try:
+            self.engine.start()
+        except (InferenceFault, BundleFault) as fault:
+            log.warning("model %s: %s", self.model, fault)  # the engine goes on trying by itself
+        self.started = True
+        while True:
+            self._alive()
+            try:
+                request = self._requests.get(timeout=_ROUND_S)
+            except queue.Empty:
+                continue
+            if request is None:
+                break
+            self._inbox.put(ask_engine(self.engine, request))
+        self.engine.close()
+
+    def stop(self) -> None:
+        self._requests.put(None)
+
+
+def ask_engine(engine: Engine, request: Request) -> Arrival:
+    """Run the model once; a failure is an arrival too."""
+    try:
+        answer = engine.predict(request.values)
+    except (InferenceFault, BundleFault) as fault:
+        skipped: Skipped = "quarantined" if engine.status()["state"] == "quarantined" else "worker"
+        return Arrival(request.pipeline, request.window_seq, skipped=skipped, error=str(fault))
+    return Arrival(request.pipeline, request.window_seq, answer.scores, answer.variant, answer.accelerator)

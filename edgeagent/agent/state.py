@@ -1,0 +1,87 @@
+"""The state folder: where it lies, the lock that says one agent a folder, and the status file."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeagent.errors import StorageFault
+
+
+def state_folder(configured: Path | None) -> Path:
+    """`state:` of the config, else systemd's, else /var/lib for root and ~/.local/state for anyone else."""
+    if configured is not None:
+        return configured
+    if from_systemd := os.environ.get("STATE_DIRECTORY"):
+        return Path(from_systemd.split(":")[0])
+    if os.geteuid() == 0:
+        return Path("/var/lib/edgeagent")
+    return Path.home() / ".local" / "state" / "edgeagent"
+
+
+def run_folder(state: Path) -> Path:
+    """Where lock, status file and control socket lie: systemd's runtime folder, else `run/` in the state."""
+    from_systemd = os.environ.get("RUNTIME_DIRECTORY")
+    return Path(from_systemd.split(":")[0]) if from_systemd else state / "run"
+
+
+def make_folder(folder: Path) -> None:
+    """Raises StorageFault if it is not there and cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    except OSError as e:
+        raise StorageFault(
+            f"the folder cannot be made ({e.strerror})",
+            where=str(folder),
+            expected="a folder that this user may write",
+            hint="Give the agent's user the folder, or set `state:` in the config",
+        ) from e
+
+
+class Lock:
+    """Held by one agent a state folder for as long as it lives, however it dies."""
+
+    def __init__(self, run: Path) -> None:
+        path = run / "lock"
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as e:
+            raise StorageFault(f"the lock cannot be opened ({e.strerror})", where=str(path)) from e
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            holder = os.read(self._fd, 32).decode() or "unknown"
+            os.close(self._fd)
+            raise StorageFault(
+                f"another agent uses this state folder (pid {holder.strip()})",
+                where=str(path),
+                hint="Stop that one (`systemctl stop edgeagent`), or give this one a `state:` of its own",
+            ) from e
+        os.ftruncate(self._fd, 0)
+        os.write(self._fd, f"{os.getpid()}\n".encode())
+
+    def release(self) -> None:
+        os.close(self._fd)
+
+
+def write_status(run: Path, status: dict[str, Any]) -> None:
+    """Replace `status.json`; a disk that refuses is the outbox's to report, not worth a second word here."""
+    temporary = run / "status.json.tmp"
+    try:
+        temporary.write_bytes(msgspec.json.encode(status))
+        temporary.replace(run / "status.json")
+    except OSError:
+        return
+
+
+def read_status(run: Path) -> dict[str, Any] | None:
+    """The status that the agent wrote last, or None."""
+    try:
+        status: dict[str, Any] = msgspec.json.decode((run / "status.json").read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    return status

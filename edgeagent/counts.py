@@ -1,0 +1,62 @@
+"""What the core has counted: the one source of the status, the health record and the demo's summary."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any
+
+import numpy as np
+
+from edgeagent.records import NS_PER_MS, Prediction
+
+_LATENCIES = 4096  # how many of the newest the percentiles are taken over
+
+
+class Counts:
+    """Counters of one run of the agent; a sensor's, pipeline's or rule's name is the key."""
+
+    def __init__(self) -> None:
+        self.samples: Counter[str] = Counter()
+        self.samples_missing: Counter[str] = Counter()
+        self.windows: Counter[str] = Counter()
+        self.windows_unpredicted: Counter[str] = Counter()
+        self.rules_fired: Counter[str] = Counter()
+        self.scored = 0
+        self.correct = 0
+        self.last: dict[str, Prediction] = {}
+        self._latency_ns: deque[int] = deque(maxlen=_LATENCIES)
+
+    def samples_seen(self, sensor: str, count: int, missing: int) -> None:
+        self.samples[sensor] += count
+        self.samples_missing[sensor] += missing
+
+    def predicted(self, prediction: Prediction, truth: str | None) -> None:
+        """A window has its prediction, or the reason for there being none; `truth` is None if unknown."""
+        self.last[prediction.pipeline] = prediction
+        if prediction.skipped is not None:
+            self.windows_unpredicted[prediction.pipeline] += 1
+            return
+        self._latency_ns.append(prediction.latency_ns)
+        if truth is not None:
+            self.scored += 1
+            self.correct += prediction.label == truth
+
+    def latency_ms(self, speed: float = 1.0) -> dict[str, float]:
+        """p50 and p99 from the read that delivered a window's last sample to its prediction, in real ms."""
+        if not self._latency_ns:
+            return {}
+        p50, p99 = np.percentile(self._latency_ns, [50, 99]) / NS_PER_MS / speed
+        return {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
+
+    def as_dict(self, speed: float = 1.0) -> dict[str, Any]:
+        """All of it, for status and health."""
+        return {
+            "samples": dict(self.samples),
+            "samples_missing": dict(self.samples_missing),
+            "windows": dict(self.windows),
+            "windows_unpredicted": dict(self.windows_unpredicted),
+            "rules_fired": dict(self.rules_fired),
+            "scored": self.scored,
+            "correct": self.correct,
+            "latency_ms": self.latency_ms(speed),
+        }

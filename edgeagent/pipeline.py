@@ -1,0 +1,336 @@
+"""A block's way to the outbox, as a sentence. Synchronous, no I/O, and every step is told what time it is.
+
+    block -> ring -> windows -> request ... arrival -> prediction -> rules -> drives, samples, records
+
+The agent's loop, a replay and a test call the same four steps (`layout`, `block`, `arrival`, `tick`); what
+they want done outside comes back as `Effects`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from edgeagent.actuators.guard import Guard, Setting
+from edgeagent.counts import Counts
+from edgeagent.decisions import Capture, Drive, Event, Fact
+from edgeagent.decisions.rules import Outcome, Rules
+from edgeagent.records import (
+    NS_PER_S,
+    Block,
+    Draft,
+    Float32Array,
+    Layout,
+    Prediction,
+    Priority,
+    Skipped,
+    Window,
+)
+from edgeagent.sampling.captures import Captures, Pending, raw_body
+from edgeagent.sampling.report import Report
+from edgeagent.sampling.sampler import Sampler
+from edgeagent.windows import Ring, Windows
+
+_BURST_NS = NS_PER_S // 4  # a fast sensor's samples come in bursts: this is the shortest period of a fact
+_GAP_EVERY_NS = 10 * NS_PER_S  # losses are summed up this long before they become a gap record
+
+Truth = Callable[[int, int], str | None]
+
+
+class ModelPlan(NamedTuple):
+    """What the core must know of a model; the bundle and the worker know the rest."""
+
+    key: str
+    name: str
+    version: str
+    sha256: str
+    requested: str
+    labels: tuple[str, ...]
+    max_missing: float
+
+
+class PipelinePlan(NamedTuple):
+    """One pipeline, ready to run; `wanted` is None where no model says which channels and rate it wants."""
+
+    name: str
+    sensor: str
+    wanted: Layout | None
+    length_s: float
+    hop_s: float
+    report: Report
+    model: ModelPlan | None
+
+
+class Request(NamedTuple):
+    """Run this model on float32[n, channels]; exactly one `Arrival` answers it."""
+
+    model: str
+    pipeline: str
+    window_seq: int
+    values: Float32Array
+
+
+class Arrival(NamedTuple):
+    """A model's scores, or (`skipped`) why there are none."""
+
+    pipeline: str
+    window_seq: int
+    scores: tuple[float, ...] = ()
+    variant: str = ""
+    accelerator: str = ""
+    skipped: Skipped | None = None
+    error: str = ""
+
+
+class Effects(NamedTuple):
+    """What a step wants done outside the core."""
+
+    requests: list[Request]
+    settings: list[Setting]
+    drafts: list[Draft]
+
+
+class Core:
+    """The state between a block and the outbox.
+
+    Args:
+        pipelines: What to cut and to ask.
+        rules, sampler, guard: The decisions, what raw data to keep, and the outputs.
+        capture_s: The longest `before` + `after` of any capture: how far back the rings reach.
+        truths: By sensor, what really happened between two times, where a fake knows it.
+        counts: Those of the core before a reload, to go on from.
+    """
+
+    def __init__(
+        self,
+        pipelines: list[PipelinePlan],
+        rules: Rules,
+        sampler: Sampler,
+        guard: Guard,
+        capture_s: float,
+        truths: Mapping[str, Truth],
+        counts: Counts | None = None,
+    ) -> None:
+        self._pipelines = {p.name: p for p in pipelines}
+        self._rules, self._sampler, self._guard = rules, sampler, guard
+        self._capture_s, self._truths = capture_s, truths
+        self._rings: dict[str, Ring] = {}
+        self._windows: dict[str, Windows] = {}
+        self._waiting: dict[tuple[str, int], Window] = {}
+        self._facts: dict[str, Fact] = {}
+        self._captures = Captures()
+        self._gaps: dict[str, tuple[int, int]] = {}  # sensor -> samples lost, since when
+        self.counts = counts or Counts()
+
+    # --- the four steps -------------------------------------------------------------------------------
+
+    def layout(self, sensor: str, layout: Layout, now_ns: int) -> Effects:
+        """A sensor says what its blocks hold; a change starts its ring and its windows anew."""
+        del now_ns
+        if sensor not in self._rings or self._rings[sensor].layout != layout:
+            served = [p for p in self._pipelines.values() if p.sensor == sensor]
+            keep_s = max([self._capture_s, *(p.length_s for p in served)])
+            ring = self._rings[sensor] = Ring(layout, keep_s)
+            for p in served:
+                self._windows[p.name] = Windows(
+                    p.name, ring, p.wanted or layout, p.length_s, p.hop_s, closed=self.counts.windows[p.name]
+                )
+        return Effects([], [], [])
+
+    def block(self, block: Block, now_ns: int) -> Effects:
+        """Samples arrived: lay them down, cut windows, ask the models, let the rules see the new values."""
+        effects = Effects([], [], [])
+        ring = self._rings.get(block.sensor)
+        if ring is None:  # on its way while a reload let go of its sensor
+            return effects
+        missing = ring.add(block)
+        self.counts.samples_seen(block.sensor, len(block.values), missing)
+        if missing:
+            lost, since_ns = self._gaps.get(block.sensor, (0, now_ns))
+            self._gaps[block.sensor] = (lost + missing, since_ns)
+        self._see_values(block, ring.layout)
+        for plan in self._pipelines.values():
+            if plan.sensor == block.sensor:
+                self._cut(plan, block.t_read_ns, now_ns, effects)
+        self._decide(now_ns, effects)
+        effects.drafts.extend(self._captures.due(self._rings, now_ns))
+        return effects
+
+    def arrival(self, arrival: Arrival, now_ns: int) -> Effects:
+        """A model answered: make the prediction, decide, keep what is worth keeping."""
+        effects = Effects([], [], [])
+        window = self._waiting.pop((arrival.pipeline, arrival.window_seq), None)
+        if window is not None:  # None: asked before a reload
+            self._predict(self._pipelines[arrival.pipeline], window, arrival, now_ns, effects)
+            self._decide(now_ns, effects)
+        return effects
+
+    def tick(self, now_ns: int) -> Effects:
+        """Time passed: `for:` and `max_on` run out, inputs grow stale, captures and gap records fall due."""
+        effects = Effects([], [], [])
+        self._decide(now_ns, effects)
+        for setting in self._guard.due(now_ns):
+            self._set(setting, now_ns, effects)
+        effects.drafts.extend(self._captures.due(self._rings, now_ns))
+        effects.drafts.extend(self._gap_drafts(now_ns))
+        return effects
+
+    def all_safe(self, why: str) -> list[Setting]:
+        """Every output to its safe value: for the start, the stop and a reload."""
+        return self._guard.all_safe(why)
+
+    def end(self, now_ns: int) -> list[Draft]:
+        """What is under way, as far as it came: for a stop or a reload."""
+        for p, _ in self._waiting:
+            self.counts.windows_unpredicted[p] += 1
+        self._waiting.clear()
+        drafts = self._captures.due(self._rings, now_ns, ending=True)
+        return drafts + self._gap_drafts(now_ns, ending=True)
+
+    @property
+    def waiting(self) -> int:
+        """Requests without an answer yet."""
+        return len(self._waiting)
+
+    def rule_status(self) -> dict[str, dict[str, object]]:
+        return self._rules.status()
+
+    def sampling_counters(self) -> dict[str, int | float]:
+        return self._sampler.counters()
+
+    # --- from samples to a request --------------------------------------------------------------------
+
+    def _see_values(self, block: Block, layout: Layout) -> None:
+        """Each channel's newest valid value becomes a fact for the rules."""
+        period_ns = max(round(NS_PER_S / layout.rate_hz), _BURST_NS)
+        for i, channel in enumerate(layout.channels):
+            valid = np.flatnonzero(~np.isnan(block.values[:, i]))
+            if len(valid):
+                at = int(valid[-1])
+                value = float(block.values[at, i])
+                self._facts[f"{block.sensor}.{channel.name}"] = Fact(
+                    value, int(block.t_mono_ns[at]), period_ns
+                )
+
+    def _cut(self, plan: PipelinePlan, t_read_ns: int, now_ns: int, effects: Effects) -> None:
+        windows = self._windows[plan.name]
+        swallowed_before = windows.overrun
+        for window in windows.cut(t_read_ns):
+            if plan.model is None:
+                raw_only = _prediction(plan, window, Arrival(plan.name, window.seq), now_ns)
+                effects.drafts.extend(self._sample(plan, window, raw_only, now_ns))
+            elif window.missing_fraction > plan.model.max_missing:
+                skipped = Arrival(plan.name, window.seq, skipped="missing")
+                self._predict(plan, window, skipped, now_ns, effects)
+            else:
+                self._waiting[plan.name, window.seq] = window
+                effects.requests.append(Request(plan.model.key, plan.name, window.seq, window.values))
+        self.counts.windows[plan.name] = windows.closed
+        self.counts.windows_unpredicted[plan.name] += windows.overrun - swallowed_before
+
+    # --- from an answer to records --------------------------------------------------------------------
+
+    def _predict(
+        self, plan: PipelinePlan, window: Window, arrival: Arrival, now_ns: int, effects: Effects
+    ) -> None:
+        prediction = _prediction(plan, window, arrival, now_ns)
+        truth = self._truths.get(plan.sensor)
+        self.counts.predicted(prediction, truth(window.t_start_ns, window.t_end_ns) if truth else None)
+        if prediction.skipped is None:
+            self._learn(prediction, plan)
+        if plan.report.wants(prediction):
+            body = msgspec.to_builtins(prediction)
+            if arrival.error:
+                body["error"] = arrival.error
+            effects.drafts.append(Draft("prediction", now_ns, Priority.PREDICTION, body))
+        effects.drafts.extend(self._sample(plan, window, prediction, now_ns))
+
+    def _learn(self, prediction: Prediction, plan: PipelinePlan) -> None:
+        """The rules see the prediction as `pipeline.label`, `.score` and `.margin`."""
+        period_ns = max(round(plan.hop_s * NS_PER_S), _BURST_NS)
+        for name in ("label", "score", "margin"):
+            value = getattr(prediction, name)
+            if value is not None:
+                self._facts[f"{plan.name}.{name}"] = Fact(value, prediction.t_end_ns, period_ns)
+
+    def _sample(self, plan: PipelinePlan, window: Window, prediction: Prediction, now_ns: int) -> list[Draft]:
+        """The window's raw data, if a policy wants it: as the sensor gave it, not as the model saw it."""
+        ring = self._rings[plan.sensor]
+        size_bytes = (
+            round((window.t_end_ns - window.t_start_ns) / ring.period_ns) * len(ring.layout.channels) * 2
+        )
+        kept = self._sampler.choose(prediction, size_bytes, now_ns)
+        if kept is None:
+            return []
+        body: dict[str, Any] = {
+            "pipeline": plan.name,
+            "reason": kept.policy,
+            "probability": kept.probability,
+            "prediction": msgspec.to_builtins(prediction),
+        }
+        body |= raw_body(plan.sensor, ring, window.t_start_ns, window.t_end_ns - 1)
+        return [Draft("sample", now_ns, kept.priority, body)]
+
+    def _gap_drafts(self, now_ns: int, *, ending: bool = False) -> list[Draft]:
+        drafts = []
+        for sensor, (lost, since_ns) in list(self._gaps.items()):
+            if ending or now_ns - since_ns >= _GAP_EVERY_NS:
+                del self._gaps[sensor]
+                body = {"type": "samples", "sensor": sensor, "lost": lost, "since_mono_ns": since_ns}
+                drafts.append(Draft("gap", now_ns, Priority.EVENT, body))
+        return drafts
+
+    # --- decisions ------------------------------------------------------------------------------------
+
+    def _decide(self, now_ns: int, effects: Effects) -> None:
+        for outcome in self._rules.step(self._facts, now_ns):
+            self._act(outcome, now_ns, effects)
+        for rule in self._rules.unknown():
+            for setting in self._guard.lost_input(rule):
+                self._set(setting, now_ns, effects)
+
+    def _act(self, outcome: Outcome, now_ns: int, effects: Effects) -> None:
+        decision = outcome.decision
+        body = {"type": "decision", **msgspec.to_builtins(decision)}
+        effects.drafts.append(Draft("event", now_ns, Priority.EVENT, body))
+        self.counts.rules_fired[decision.rule] += decision.state == "active"
+        for effect in outcome.effects:
+            match effect:
+                case Event(rule, severity, message):
+                    body = {"type": "alert", "rule": rule, "severity": severity, "message": message}
+                    effects.drafts.append(Draft("event", now_ns, Priority.EVENT, body))
+                case Drive(actuator, value, rule):
+                    self._set(self._guard.ask(actuator, value, rule, now_ns), now_ns, effects)
+                case Capture(rule, sensors, t_ns, before_ns, after_ns):
+                    self._captures.add(Pending(rule, sensors, t_ns - before_ns, t_ns + after_ns))
+
+    def _set(self, setting: Setting, now_ns: int, effects: Effects) -> None:
+        effects.settings.append(setting)
+        body = {"type": "output", **setting._asdict()}
+        effects.drafts.append(Draft("event", now_ns, Priority.EVENT, body))
+
+
+def _prediction(plan: PipelinePlan, window: Window, arrival: Arrival, now_ns: int) -> Prediction:
+    model = plan.model or ModelPlan("", "", "", "", "", (), 1.0)
+    best = sorted(arrival.scores, reverse=True)
+    return Prediction(
+        pipeline=plan.name,
+        window_seq=window.seq,
+        t_start_ns=window.t_start_ns,
+        t_end_ns=window.t_end_ns,
+        model=model.name,
+        version=model.version,
+        sha256=model.sha256,
+        variant=arrival.variant,
+        accelerator=arrival.accelerator,
+        requested=model.requested,
+        label=model.labels[arrival.scores.index(best[0])] if best else None,
+        score=best[0] if best else None,
+        scores=arrival.scores,
+        margin=best[0] - best[1] if len(best) > 1 else None,
+        latency_ns=now_ns - window.t_read_ns,
+        skipped=arrival.skipped,
+    )

@@ -1,0 +1,187 @@
+"""The core as a sentence: blocks in, records out, the same for the same input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgeagent.actuators.guard import Guard, Setting
+from edgeagent.config.schema import ActuatorEntry, Part, Rule, Sampling
+from edgeagent.decisions import capture, event
+from edgeagent.decisions.rules import Rules
+from edgeagent.pipeline import Arrival, Core, Effects, ModelPlan, PipelinePlan
+from edgeagent.records import NS_PER_S, Block, Channel, Draft, Layout, Raw, decode_raw
+from edgeagent.sampling import uniform
+from edgeagent.sampling.report import Report
+from edgeagent.sampling.sampler import Sampler
+
+LAYOUT = Layout(50.0, (Channel("x", "m/s2", 0.5),))
+PERIOD_NS = 20_000_000
+MODEL = ModelPlan("m", "toy", "1", "ab" * 32, "auto", ("calm", "wild"), max_missing=0.1)
+
+OVER = Rule(
+    when='motion.label == "wild" and imu.x > 3',
+    hold=0.0,
+    do=[
+        Part("event", event.Options(severity="warning", message="x is {imu.x:.1f}")),
+        Part("set", {"relay": True}),
+        Part("capture", capture.Options(before=0.5, after=0.5)),
+    ],
+)
+RELAY = ActuatorEntry(part=Part("fake", None), safe=False, max_on=5.0)
+
+
+def core(rules: dict[str, Rule] | None = None, keep: float = 0.0, report: str = "all") -> Core:
+    plan = PipelinePlan("motion", "imu", LAYOUT, 1.0, 1.0, Report(report), MODEL)
+    policies = {"some": Part("uniform", uniform.Options(uniform=keep))} if keep else {}
+    return Core(
+        [plan],
+        Rules(rules or {}, {"motion": "imu", "imu": "imu"}, {}),
+        Sampler(Sampling(policies=policies), "seed"),
+        Guard({"relay": RELAY}),
+        capture_s=1.0,
+        truths={"imu": lambda _start, end: "wild" if end <= 2 * NS_PER_S else None},
+    )
+
+
+def block(first: int, count: int, value: float = 0.0, lost: int = 0) -> Block:
+    t_ns = np.arange(first, first + count) * PERIOD_NS
+    values = np.full((count, 1), value, np.float32)
+    return Block("imu", first, t_ns, values, int(t_ns[-1]), lost)
+
+
+def feed(c: Core, first: int, count: int, value: float = 0.0, lost: int = 0) -> Effects:
+    return c.block(block(first, count, value, lost), (first + count) * PERIOD_NS)
+
+
+def started(c: Core) -> Core:
+    c.layout("imu", LAYOUT, 0)
+    return c
+
+
+def kinds(drafts: list[Draft]) -> list[str]:
+    return [d.body["type"] if d.kind == "event" else d.kind for d in drafts]
+
+
+def test_a_closed_window_becomes_one_request_and_its_answer_one_prediction_record() -> None:
+    c = started(core())
+    assert feed(c, 0, 49).requests == []
+    (request,) = feed(c, 49, 2).requests
+    assert (request.model, request.pipeline, request.window_seq) == ("m", "motion", 1)
+    assert request.values.shape == (50, 1)
+    assert c.waiting == 1
+    (draft,) = c.arrival(Arrival("motion", 1, (0.25, 0.75), "m.tflite", "cpu"), 2 * NS_PER_S).drafts
+    assert draft.kind == "prediction"
+    assert (draft.body["label"], draft.body["score"], draft.body["margin"]) == ("wild", 0.75, 0.5)
+    assert draft.body["latency_ns"] == 2 * NS_PER_S - 50 * PERIOD_NS
+    assert (c.waiting, c.counts.scored, c.counts.correct) == (0, 1, 1)
+
+
+def test_a_window_with_more_missing_than_its_bundle_allows_is_counted_not_predicted() -> None:
+    c = started(core())
+    feed(c, 0, 20)
+    effects = feed(c, 40, 10, lost=20)
+    assert effects.requests == []
+    assert effects.drafts[0].body["skipped"] == "missing"
+    assert c.counts.windows_unpredicted["motion"] == 1
+    assert c.counts.samples_missing["imu"] == 20
+
+
+def test_a_model_that_fails_costs_its_window_and_says_why() -> None:
+    c = started(core())
+    feed(c, 0, 50)
+    (draft,) = c.arrival(Arrival("motion", 1, skipped="worker", error="died"), NS_PER_S).drafts
+    assert (draft.body["skipped"], draft.body["label"], draft.body["error"]) == ("worker", None, "died")
+    assert c.counts.windows_unpredicted["motion"] == 1
+
+
+def test_an_answer_to_a_window_of_before_a_reload_is_let_go() -> None:
+    assert started(core()).arrival(Arrival("motion", 9, (0.1, 0.9)), NS_PER_S) == Effects([], [], [])
+
+
+def test_a_rule_drives_alerts_and_captures() -> None:
+    c = started(core({"over": OVER}))
+    feed(c, 0, 50, value=4.0)
+    effects = c.arrival(Arrival("motion", 1, (0.1, 0.9)), NS_PER_S)
+    assert effects.settings == [Setting("relay", True, "over")]
+    assert kinds(effects.drafts) == ["prediction", "decision", "alert", "output"]
+    assert effects.drafts[2].body["message"] == "x is 4.0"
+    assert c.counts.rules_fired["over"] == 1
+    (sample,) = [d for d in feed(c, 50, 30, value=4.0).drafts if d.kind == "sample"]
+    assert sample.body["reason"] == "capture"
+    assert sample.body["samples"] == 51, "half a second before and after, both ends inclusive"
+    assert sample.body["encoding"] == "int16"
+
+
+def test_an_output_goes_safe_when_max_on_has_run_out() -> None:
+    c = started(core({"over": OVER}))
+    feed(c, 0, 50, value=4.0)
+    c.arrival(Arrival("motion", 1, (0.1, 0.9)), NS_PER_S)
+    for second in range(1, 6):
+        feed(c, second * 50, 50, value=4.0)
+        c.arrival(Arrival("motion", second + 1, (0.1, 0.9)), (second + 1) * NS_PER_S)
+    (setting,) = c.tick(6 * NS_PER_S + 1).settings
+    assert (setting.actuator, setting.value) == ("relay", False)
+    assert "max_on of 5 s" in setting.why
+
+
+def test_an_output_goes_safe_when_its_rule_loses_its_input() -> None:
+    c = started(core({"over": OVER}))
+    feed(c, 0, 50, value=4.0)
+    c.arrival(Arrival("motion", 1, (0.1, 0.9)), NS_PER_S)
+    (setting,) = c.tick(2 * NS_PER_S).settings
+    assert setting == Setting("relay", False, "rule over has lost its input")
+    assert c.tick(3 * NS_PER_S).settings == []
+
+
+def test_a_sampled_window_gives_back_the_raw_counts() -> None:
+    c = started(core(keep=1.0))
+    feed(c, 0, 50, value=1.5)
+    drafts = c.arrival(Arrival("motion", 1, (0.4, 0.6)), NS_PER_S).drafts
+    body = drafts[1].body
+    assert (body["reason"], body["probability"], body["pipeline"]) == ("some", 1.0, "motion")
+    raw = Raw(body["encoding"], body["samples"], body["data"])
+    assert (decode_raw(raw, LAYOUT.channels) == 1.5).all()
+    assert body["samples"] == 50
+
+
+def test_losses_become_one_gap_record_not_one_a_block() -> None:
+    c = started(core())
+    for i in range(5):
+        feed(c, i * 20, 10, lost=10 if i else 0)
+    assert [d for d in c.tick(3 * NS_PER_S).drafts if d.kind == "gap"] == []
+    (gap,) = [d for d in c.tick(13 * NS_PER_S).drafts if d.kind == "gap"]
+    assert gap.body["lost"] == 40
+    assert c.tick(14 * NS_PER_S).drafts == []
+
+
+@pytest.mark.parametrize(("text", "expected"), [("all", 6), ("changes", 2), ("every 2 s", 3)])
+def test_report_says_which_predictions_become_records(text: str, expected: int) -> None:
+    c = started(core(report=text))
+    made = 0
+    for i in range(6):
+        feed(c, i * 50, 50)
+        scores = (0.9, 0.1) if i < 3 else (0.1, 0.9)
+        made += len(c.arrival(Arrival("motion", i + 1, scores), (i + 1) * NS_PER_S).drafts)
+    assert made == expected
+
+
+def test_nan_reaches_no_rule_and_no_model_as_a_number() -> None:
+    c = started(core({"over": OVER}))
+    effects = feed(c, 0, 50, value=float("nan"))
+    assert effects.requests == []
+    assert effects.drafts[0].body["skipped"] == "missing"
+    assert c.tick(NS_PER_S).settings == []
+
+
+def test_the_same_input_gives_the_same_records_to_the_byte() -> None:
+    def run() -> list[Draft]:
+        c = started(core({"over": OVER}, keep=0.5))
+        drafts: list[Draft] = []
+        for i in range(20):
+            drafts += feed(c, i * 50, 50, value=float(i % 5)).drafts
+            drafts += c.arrival(Arrival("motion", i + 1, (0.3, 0.7)), (i + 1) * NS_PER_S).drafts
+            drafts += c.tick((i + 1) * NS_PER_S).drafts
+        return drafts
+
+    assert run() == run()
