@@ -65,6 +65,8 @@ class Marks:
 
     def within(self, path: Path, column: int) -> Mark:
         """The place of a character of a text, counted from 1; of the text, if it runs over several lines."""
+        while path and path not in self._values:  # a bare scalar that stands for a whole mapping
+            path = path[:-1]
         text = self._texts.get(path)
         return Mark(text.line, text.column + column - 1) if text else self.at(path)
 

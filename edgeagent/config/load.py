@@ -73,7 +73,7 @@ def _compose(data: bytes, report: Report) -> Node | None:
     except MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
-        problem = e.problem or e.context or ""
+        problem = (e.problem or e.context or "").removeprefix("found ")
         report.fault(place, "not YAML", found=problem, expected="YAML 1.2", hint=_syntax_hint(problem))
     except (YAMLError, RecursionError) as e:
         report.fault(Mark(1, 1), "not YAML", found=type(e).__name__, expected="YAML 1.2")
@@ -116,6 +116,7 @@ def _check_names(report: Report, marks: Marks) -> None:
                     f"{dotted(path)}: not a name",
                     found=repr(name),
                     expected="letters, digits and _, for rules use it",
+                    hint=f"Did you mean '{re.sub('[^A-Za-z0-9_]', '_', name)}'?",
                 )
             elif name in RESERVED:
                 report.fault(

@@ -73,9 +73,8 @@ def _path(text: str, folder: Path) -> Path:
 def _choice(text: str, choices: tuple[Any, ...]) -> Any:
     by_text = {str(choice): choice for choice in choices}
     if text not in by_text:
-        raise ConfigFault(
-            "not one of the choices", where=repr(text), expected=listed(by_text), hint=nearest(text, by_text)
-        )
+        hint = nearest(text, (choice for choice in choices if isinstance(choice, str)))
+        raise ConfigFault("not one of the choices", where=repr(text), expected=listed(by_text), hint=hint)
     return by_text[text]
 
 
