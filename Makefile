@@ -36,5 +36,8 @@ lint: $(VENV)/.dev  ## ruff: rules and format
 types: $(VENV)/.dev  ## mypy --strict
 	$(RUN)/mypy
 
+bench: $(VENV)/.dev  ## measure against the floors (ARGS="child replay": only those)
+	@PYTHONPATH=tests $(RUN)/python -m bench $(ARGS)
+
 clean:  ## remove what the build made
 	rm -rf $(VENV) .venv-* .mypy_cache .pytest_cache .ruff_cache dist build
