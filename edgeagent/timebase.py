@@ -102,13 +102,20 @@ class SampleTimes:
         """Forget the phase: the device was restarted."""
         self._last_ns = None
 
-    def stamp(self, count: int, newest_ns: int, lost: int = 0) -> Int64Array:
-        """int64[count]: a time for each of `count` samples, the last of them observed at `newest_ns`."""
+    def stamp(self, count: int, newest_ns: int, lost: int = 0, earliest_ns: int | None = None) -> Int64Array:
+        """int64[count]: a time for each of `count` samples, the last of them observed at `newest_ns`.
+
+        Where all that is known is that the last was taken between `earliest_ns` and `newest_ns`, what was
+        expected is believed as far as it lies between: a reader held up does not move the samples.
+        """
         steps = count + lost
-        expected_ns = newest_ns if self._last_ns is None else self._last_ns + steps * self._period_ns
-        error_ns = newest_ns - expected_ns
+        observed_ns = newest_ns if earliest_ns is None else (earliest_ns + newest_ns) / 2
+        expected_ns = observed_ns if self._last_ns is None else self._last_ns + steps * self._period_ns
+        if earliest_ns is not None:
+            observed_ns = min(max(expected_ns, earliest_ns), newest_ns)
+        error_ns = observed_ns - expected_ns
         if abs(error_ns) > self._slack_ns:
-            expected_ns, error_ns = float(newest_ns), 0.0
+            expected_ns, error_ns = observed_ns, 0.0
         limit_ns = self._nominal_ns * self.PERIOD_LIMIT
         period_ns = self._period_ns + self.PERIOD_GAIN * error_ns / max(steps, 1)
         self._period_ns = min(max(period_ns, self._nominal_ns - limit_ns), self._nominal_ns + limit_ns)

@@ -1,0 +1,278 @@
+"""MPU-6050: accelerometer and gyroscope on I2C, read in bursts from its FIFO.
+
+Register numbers and bits: InvenSense RM-MPU-6000A-00, revision 4.2. The chip samples by its own clock into 1024
+bytes; a burst is one read of the count and one of whole samples, so a late reader loses nothing for 85 samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from edgeagent.buses.i2c import I2cBus
+from edgeagent.buses.registers import Byte, Chip, Word
+from edgeagent.config.quantities import FilePath, Hz, Switch
+from edgeagent.errors import ConfigFault, DeviceFault, WrongDevice
+from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Channel, Layout
+from edgeagent.sensors import Advice, Context, Sensor
+from edgeagent.timebase import Clock, SampleTimes
+
+STANDARD_GRAVITY = 9.80665
+SAMPLE_BYTES = 12
+FIFO_BYTES = 1024
+WHOLE_FIFO_BYTES = FIFO_BYTES // SAMPLE_BYTES * SAMPLE_BYTES
+
+FILTERED_HZ = 1000.0  # the rate before the divider, with the low-pass filter on
+MAX_DIVISOR = 256
+RATE_TOLERANCE = 1e-3
+
+MIN_BURST_NS, MAX_BURST_NS, BURST_SAMPLES = 40 * NS_PER_MS, 100 * NS_PER_MS, 5
+SILENCE_NS = NS_PER_S
+
+DEFAULT_BUS_HZ = 100_000
+BITS_PER_BYTE = 9  # with the acknowledge
+BURST_OVERHEAD_BYTES = 8  # two addresses and a register, twice, and the count
+
+
+class Registers(Chip):
+    """Section 3 of the register map, as far as it is used; the bits are beside their register."""
+
+    __slots__ = ()
+
+    sample_rate_divider = Byte(0x19)  # SMPLRT_DIV
+    config = Byte(0x1A)  # DLPF_CFG[2:0]
+    gyro_config = Byte(0x1B)  # FS_SEL[4:3]
+    accel_config = Byte(0x1C)  # AFS_SEL[4:3]
+    fifo_enable = Byte(0x23)  # FIFO_EN
+    user_control = Byte(0x6A)  # USER_CTRL
+    power_management = Byte(0x6B)  # PWR_MGMT_1
+    fifo_count = Word(0x72)  # FIFO_COUNTH, FIFO_COUNTL
+    who_am_i = Byte(0x75)
+
+    XG_YG_ZG_ACCEL = 0x78  # of FIFO_EN
+    FIFO_EN = 0x40  # of USER_CTRL
+    FIFO_RESET = 0x04
+    DEVICE_RESET = 0x80  # of PWR_MGMT_1
+    CLKSEL_PLL_X = 0x01  # steadier than the internal oscillator, which is the default
+    FIFO_R_W = 0x74
+
+
+WHO_AM_I = 0x68
+OTHER_CHIPS = {
+    0x12: "an ICM-20602",
+    0x70: "an MPU-6500",
+    0x71: "an MPU-9250",
+    0x73: "an MPU-9255",
+    0x98: "an ICM-20689",
+    0xAF: "an ICM-20608",
+}
+COUNTS_PER_G = {2: 16384, 4: 8192, 8: 4096, 16: 2048}  # in the order of AFS_SEL
+COUNTS_PER_DPS = {250: 131.0, 500: 65.5, 1000: 32.8, 2000: 16.4}  # in the order of FS_SEL
+FILTER_HZ = {1: 184, 2: 94, 3: 44, 4: 21, 5: 10, 6: 5}  # bandwidth by DLPF_CFG
+
+
+class Fake(msgspec.Struct, frozen=True, kw_only=True):
+    """What `bus: fake:mpu6050` plays, and what goes wrong there: see buses/fake/mpu6050.py."""
+
+    recording: FilePath | None = None
+    nak: int = 0
+    wrong_id: int | None = None
+    stuck: Switch = False
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """`accel_range` in g, `gyro_range` in degrees a second."""
+
+    bus: str
+    address: int = 0x68
+    rate: Hz = 50.0
+    accel_range: Literal[2, 4, 8, 16] = 8
+    gyro_range: Literal[250, 500, 1000, 2000] = 2000
+    fake: Fake = Fake()
+
+
+def layout(options: Options) -> Layout:
+    """Six channels in SI units. Raises ConfigFault for a rate that the chip cannot make."""
+    accel = STANDARD_GRAVITY / COUNTS_PER_G[options.accel_range]
+    gyro = math.radians(1 / COUNTS_PER_DPS[options.gyro_range])
+    channels = [Channel(f"acc_{axis}", "m/s2", accel) for axis in "xyz"]
+    channels += [Channel(f"gyro_{axis}", "rad/s", gyro) for axis in "xyz"]
+    return Layout(FILTERED_HZ / divisor(options.rate), tuple(channels))
+
+
+def divisor(rate_hz: float) -> int:
+    """By how much 1 kHz is divided to make a rate. Raises ConfigFault naming the nearest that there are."""
+    wanted = FILTERED_HZ / max(rate_hz, 1.0)  # 1 Hz and less are out of reach alike
+    nearest = {min(max(d, 1), MAX_DIVISOR) for d in (math.floor(wanted), math.ceil(wanted))}
+    best = min(nearest, key=lambda d: abs(d - wanted))
+    if abs(best / wanted - 1) < RATE_TOLERANCE:
+        return best
+    near = " or ".join(f"{FILTERED_HZ / d:.5g} Hz" for d in sorted(nearest))
+    raise ConfigFault(
+        f"the MPU-6050 cannot sample at {rate_hz:g} Hz",
+        expected=f"{near} (it divides 1000 Hz by a whole number up to {MAX_DIVISOR})",
+    )
+
+
+def advise(options: Options) -> Iterable[Advice]:
+    """Warn of a rate that the bus cannot carry at the clock that a Pi starts with."""
+    bursts_hz = NS_PER_S / burst_ns(options.rate)
+    bits_hz = BITS_PER_BYTE * (options.rate * SAMPLE_BYTES + bursts_hz * BURST_OVERHEAD_BYTES)
+    if bits_hz > DEFAULT_BUS_HZ and not options.bus.startswith("fake:"):
+        yield Advice(
+            "rate",
+            f"{options.rate:g} Hz moves {bits_hz / 1000:.0f} kbit/s, more than the 100 kHz that an I2C bus "
+            "starts with: put dtparam=i2c_arm_baudrate=400000 into config.txt, or lower the rate",
+        )
+
+
+def burst_ns(rate_hz: float) -> int:
+    """How long to let samples gather: five of them, within 40 to 100 ms; at a slow rate until there is one."""
+    period_ns = NS_PER_S / rate_hz
+    return round(max(MIN_BURST_NS, min(MAX_BURST_NS, BURST_SAMPLES * period_ns), period_ns))
+
+
+def build(name: str, options: Options, context: Context) -> Sensor:
+    bus = context.buses.i2c(options.bus, fake=msgspec.structs.asdict(options.fake))
+    return Mpu6050(name, options, bus, context.clock)
+
+
+class Mpu6050:
+    """One chip. Samples lost (FIFO overflow, broken burst, time closed) are told by the next block's `lost`."""
+
+    wake: Callable[[], None] | None = None
+
+    def __init__(self, name: str, options: Options, bus: I2cBus, clock: Clock) -> None:
+        self.port = bus.name
+        shape = layout(options)
+        self.layout: Layout | None = shape
+        self.truth = bus.truth
+        self._name, self._options, self._clock = name, options, clock
+        self._chip = Registers(bus, options.address)
+        self._lsb = np.array([c.lsb for c in shape.channels])
+        self._rate_hz = shape.rate_hz
+        self._period_ns = NS_PER_S / shape.rate_hz
+        self._times = SampleTimes(shape.rate_hz)
+        self._is_open = False
+        self._read_ns = self._progress_ns = 0
+        self._last_ns: int | None = None  # the newest sample delivered, by any opening
+        self._restarted = False
+        self._seq = 0
+        self._overflows = self._broken_bursts = 0
+
+    def open(self) -> None:
+        """Identify, reset, configure, start the FIFO. Takes 0.13 s. Raises DeviceFault."""
+        chip, options = self._chip, self._options
+        self._identify()
+        chip.power_management = Registers.DEVICE_RESET
+        self._clock.sleep_s(0.1)  # section 4.28
+        chip.power_management = Registers.CLKSEL_PLL_X
+        self._clock.sleep_s(0.03)  # gyroscope start-up, product specification section 6.1
+        chip.config = low_pass(self._rate_hz)
+        chip.sample_rate_divider = divisor(options.rate) - 1
+        chip.gyro_config = list(COUNTS_PER_DPS).index(options.gyro_range) << 3
+        chip.accel_config = list(COUNTS_PER_G).index(options.accel_range) << 3
+        chip.fifo_enable = Registers.XG_YG_ZG_ACCEL
+        self._restart_fifo()
+        self._is_open = True
+
+    def due_ns(self) -> int:
+        return self._read_ns + burst_ns(self._rate_hz)
+
+    def read(self) -> Block | None:
+        """All whole samples of the FIFO. Raises DeviceFault."""
+        if not self._is_open:
+            raise DeviceFault("the sensor is not open", where=self._where())
+        before_ns = self._clock.now_ns()
+        count = self._chip.fifo_count
+        self._read_ns = self._clock.now_ns()
+        if count > WHOLE_FIFO_BYTES:  # the chip has dropped the oldest bytes: what is left is not aligned
+            self._overflows += 1
+            self._restart_fifo()
+            return None
+        samples = count // SAMPLE_BYTES
+        if samples == 0:
+            self._check_silence()
+            return None
+        data = self._burst(samples * SAMPLE_BYTES)
+        return None if data is None else self._block(data, samples, before_ns)
+
+    def close(self) -> None:
+        self._is_open = False
+        self._chip.bus.close()
+
+    def counters(self) -> dict[str, int | float]:
+        return {
+            "fifo_overflows": self._overflows,
+            "broken_bursts": self._broken_bursts,
+            "i2c_retries": self._chip.bus.retries,
+            "true_rate_hz": self._times.true_rate_hz,
+        }
+
+    def _burst(self, n_bytes: int) -> bytes | None:
+        """The FIFO's oldest bytes; None if the bus failed half way: where a sample starts is not known any more."""
+        chip = self._chip
+        try:
+            return chip.bus.read(chip.address, Registers.FIFO_R_W, n_bytes, attempts=1)
+        except DeviceFault:
+            self._broken_bursts += 1
+            self._restart_fifo()  # raises if the bus is down for good
+            return None
+
+    def _block(self, data: bytes, samples: int, before_ns: int) -> Block:
+        counts = np.frombuffer(data, dtype=">i2").reshape(samples, len(self._lsb))
+        # The newest sample was taken at some moment of the last period before the count was.
+        earliest_ns = before_ns - round(self._period_ns)
+        t_ns = self._times.stamp(samples, self._read_ns, earliest_ns=earliest_ns)
+        lost = self._missed(int(t_ns[0]))
+        self._progress_ns, self._last_ns, self._restarted = self._read_ns, int(t_ns[-1]), False
+        self._seq += 1
+        values = (counts * self._lsb).astype(np.float32)
+        return Block(self._name, self._seq, t_ns, values, self._clock.now_ns(), lost)
+
+    def _missed(self, first_ns: int) -> int:
+        """How many samples were thrown away since the last block, by the time that passed."""
+        if not self._restarted or self._last_ns is None:
+            return 0
+        return max(round((first_ns - self._last_ns) / self._period_ns) - 1, 0)
+
+    def _restart_fifo(self) -> None:
+        chip = self._chip
+        chip.user_control = 0
+        chip.user_control = Registers.FIFO_RESET
+        chip.user_control = Registers.FIFO_EN
+        self._times.reset()
+        self._restarted = True
+        self._read_ns = self._progress_ns = self._clock.now_ns()
+
+    def _identify(self) -> None:
+        found = self._chip.who_am_i
+        if found != WHO_AM_I:
+            raise WrongDevice(
+                f"{OTHER_CHIPS.get(found, 'an unknown chip')} answers (WHO_AM_I {found:#04x})",
+                where=self._where(),
+                expected=f"an MPU-6050 ({WHO_AM_I:#04x})",
+                hint="Check `address:` and `driver:`; the pin AD0 chooses between 0x68 and 0x69.",
+            )
+
+    def _check_silence(self) -> None:
+        """A chip that lost its power for a moment answers, but sleeps."""
+        silent_ns = self._read_ns - self._progress_ns
+        if silent_ns > SILENCE_NS + BURST_SAMPLES * self._period_ns:
+            raise DeviceFault(
+                f"answers, but has taken no sample for {silent_ns / NS_PER_S:.1f} s",
+                where=self._where(),
+                hint="It was probably without power for a moment: check its supply.",
+            )
+
+    def _where(self) -> str:
+        return f"{self.port} address {self._options.address:#04x}"
+
+
+def low_pass(rate_hz: float) -> int:
+    """DLPF_CFG for a rate: the widest filter below half of it; 5 Hz, the narrowest, if none is."""
+    return next((setting for setting, hz in FILTER_HZ.items() if hz <= rate_hz / 2), max(FILTER_HZ))
