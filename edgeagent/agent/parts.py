@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from threading import Thread
 from typing import Any
 
+from edgeagent.actuators.guard import Setting
 from edgeagent.agent import compose
 from edgeagent.agent.lanes import Lane
 from edgeagent.agent.readers import Device, Reader
@@ -28,7 +29,7 @@ _STOP_S = 1.0
 
 
 class Parts:
-    """The parts of one config. `previous` lends the readers of ports that did not change."""
+    """The parts of one config. `previous` lends the readers of ports that did not change; `dry_run` drives nothing."""
 
     def __init__(
         self,
@@ -39,8 +40,11 @@ class Parts:
         run: str,
         progress: Progress,
         previous: Parts | None = None,
+        *,
+        dry_run: bool = False,
     ) -> None:
         self.config = config
+        self._dry_run = dry_run
         self._clock, self._inbox, self._progress = clock, inbox, progress
         built = compose.sensors(config, Context(clock, Buses(clock)))
         self._ports = _ports(config, built)
@@ -80,15 +84,18 @@ class Parts:
                 self._threads[port] = spawn(f"reader {port}", reader.run, self._inbox)
 
     def all_safe(self, why: str) -> None:
-        for setting in self.core.all_safe(why):
-            self.actuators[setting.actuator].drive(setting.value)
+        self._drive(self.core.all_safe(why))
 
     def apply(self, effects: Effects) -> None:
         """Do outside what a step of the core asked for; the drafts are the caller's."""
         for request in effects.requests:
             self.lanes[request.model].submit(request)
-        for setting in effects.settings:
-            self.actuators[setting.actuator].drive(setting.value)
+        self._drive(effects.settings)
+
+    def _drive(self, settings: list[Setting]) -> None:
+        for setting in settings:
+            if not self._dry_run:
+                self.actuators[setting.actuator].drive(setting.value)
 
     def stop_readers(self, successor: Parts | None = None) -> None:
         """Stop those that `successor` has not taken over, and wait until they have let go of their devices."""

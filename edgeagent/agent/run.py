@@ -46,6 +46,7 @@ class Job(NamedTuple):
     config: Path
     once: bool = False
     for_s: float | None = None
+    dry_run: bool = False
     journal: Path | None = None
 
 
@@ -133,7 +134,16 @@ class Agent:
 
     def _make_parts(self, config: Config, previous: Parts | None) -> Parts:
         models = compose.bundles(config, self._job.config)
-        return Parts(config, models, self._clock, self._inbox, self._run, self._progress, previous)
+        return Parts(
+            config,
+            models,
+            self._clock,
+            self._inbox,
+            self._run,
+            self._progress,
+            previous,
+            dry_run=self._job.dry_run,
+        )
 
     # --- the loop -------------------------------------------------------------------------------------
 

@@ -1,0 +1,307 @@
+"""The way out: the thread that owns the outbox, and a sender's thread an upstream.
+
+The senders take and settle through the writer's queue, so that one connection sees everything in one order and
+a record is sent only once it is durable. The core puts drafts into the same queue and never waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NoReply
+from functools import partial
+from threading import Event, Thread
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from edgeagent.agent.state import make_folder, state_folder
+from edgeagent.agent.threads import Inbox, spawn
+from edgeagent.config.parts import find
+from edgeagent.config.schema import Config
+from edgeagent.errors import Fault, StorageFault, UpstreamFault
+from edgeagent.health.progress import Progress
+from edgeagent.outbox.counts import Counters
+from edgeagent.outbox.outbox import Outbox, Queued
+from edgeagent.outbox.writer import Writer
+from edgeagent.records import NS_PER_S, Draft
+from edgeagent.timebase import Clock, boot_id
+from edgeagent.upstream import Sink
+from edgeagent.upstream.sync import Backoff, sync_once
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_ROUND_S = 1.0  # how often an idle writer comes round
+_REPLY_S = 30.0  # how long a sender waits for the writer
+_WRITER_BOUND_S = 60.0  # a dying SD card may take this long over one sync
+_IDLE_NS = 60 * NS_PER_S  # an idle sender looks again this often; the writer wakes it when there is something
+_JOIN_S = 0.5
+
+
+class _Call(NamedTuple):
+    """Something for the writer's thread to do with the outbox."""
+
+    do: Callable[[Outbox], Any]
+    reply: Future[Any]
+
+
+class WriterLoop:
+    """The queue in front of the outbox's writer, and the body of its thread."""
+
+    def __init__(self, writer: Writer, clock: Clock, committed: Callable[[], None]) -> None:
+        self._writer, self._clock, self._committed = writer, clock, committed
+        self._queue: queue.SimpleQueue[Sequence[Draft] | _Call | None] = queue.SimpleQueue()
+        self._put = self._done = 0
+        self.counters: Counters | None = None
+        """The outbox's, as the last step left them."""
+
+    def put(self, drafts: Sequence[Draft]) -> None:
+        """Never waits."""
+        self._put += len(drafts)
+        self._queue.put(drafts)
+
+    def ask(self, do: Callable[[Outbox], T]) -> T:
+        """Do something with the outbox in the writer's thread, and wait. Raises StorageFault."""
+        reply: Future[T] = Future()
+        self._queue.put(_Call(do, reply))
+        try:
+            return reply.result(_REPLY_S)
+        except NoReply as e:
+            raise StorageFault(f"the outbox has not answered for {_REPLY_S:g} s") from e
+
+    def stop(self) -> None:
+        self._queue.put(None)
+
+    @property
+    def unwritten(self) -> int:
+        """Drafts that are not durable yet."""
+        return self._put - self._done
+
+    def run(self, alive: Callable[[int], None]) -> None:
+        """Until `stop`; what was put before that is made durable."""
+        while True:
+            item = self._next()
+            now_ns = self._clock.now_ns()
+            alive(now_ns)
+            if item is None and self._stopped:
+                break
+            if isinstance(item, _Call):
+                self._reply(item, now_ns)
+            elif item is not None:
+                self._writer.put(item, now_ns)
+            self._step(now_ns)
+        self._writer.flush(self._clock.now_ns(), self._clock.wall())
+        self._count()
+        self._writer.close()
+
+    _stopped = False
+
+    def _next(self) -> Sequence[Draft] | _Call | None:
+        due_ns = self._writer.due_ns()
+        wait_s = _ROUND_S if due_ns is None else self._clock.real_s(due_ns - self._clock.now_ns())
+        try:
+            item = self._queue.get(timeout=max(min(wait_s, _ROUND_S), 0.0))
+        except queue.Empty:
+            return None
+        self._stopped = item is None
+        return item
+
+    def _reply(self, call: _Call, now_ns: int) -> None:
+        try:
+            call.reply.set_result(self._writer.use(call.do, now_ns))
+        except Fault as fault:
+            call.reply.set_exception(fault)
+
+    def _step(self, now_ns: int) -> None:
+        if self._queue.empty():  # what came together is committed together
+            before = self._writer.waiting
+            self._writer.step(now_ns, self._clock.wall())
+            self._count()
+            if before and not self._writer.waiting:
+                self._committed()
+
+    def _count(self) -> None:
+        if self._writer.outbox is not None:
+            self.counters = self._writer.outbox.counters()
+        self._done = self._put - self._writer.waiting
+
+
+class Sender:
+    """One upstream's loop around `sync_once`."""
+
+    def __init__(self, name: str, sink: Sink, loop: WriterLoop, clock: Clock) -> None:
+        self.name, self.sink = name, sink
+        self._loop, self._clock = loop, clock
+        self._boot_id = boot_id()
+        self._backoff = Backoff(random.random)
+        self._wake = Event()
+        self._stop = False
+        self.trouble = ""
+        self._since_ns = 0
+
+    # The outbox, through the writer's thread: what `sync_once` needs of a queue.
+
+    def take(self, upstream: str, max_records: int, max_bytes: int) -> list[Queued]:
+        return self._loop.ask(lambda outbox: outbox.take(upstream, max_records, max_bytes))
+
+    def settle(
+        self, upstream: str, accepted: Collection[int], rejected: Mapping[int, str], kept: Collection[int]
+    ) -> None:
+        self._loop.ask(lambda outbox: outbox.settle(upstream, accepted, rejected, kept))
+
+    def run(self) -> None:
+        while not self._stop:
+            pause_s = self.step()
+            if pause_s is None:
+                continue
+            until_ns = self._clock.now_ns() + round(pause_s * NS_PER_S)
+            self._clock.wait(self._wake, until_ns)
+            self._wake.clear()
+        self.sink.close()
+
+    def step(self) -> float | None:
+        """Send once; how long to pause, or None if there may be more."""
+        try:
+            report = sync_once(self.name, self, self.sink, self._boot_id, self._clock.wall())
+        except (UpstreamFault, StorageFault) as fault:
+            self._failed(fault)
+            return self._backoff.failed()
+        if report.sent:
+            self._worked()
+            return None
+        return _IDLE_NS / NS_PER_S
+
+    def kick(self) -> None:
+        """There is something to send; while the upstream is away, its back-off decides."""
+        if not self.trouble:
+            self._wake.set()
+
+    def hurry(self) -> None:
+        """Try now, whatever the back-off says."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        self._stop = True
+        self._wake.set()
+
+    def _failed(self, fault: Fault) -> None:
+        if not self.trouble:
+            self._since_ns = self._clock.now_ns()
+            log.warning("upstream %s is away: %s", self.name, fault)
+        self.trouble = str(fault)
+
+    def _worked(self) -> None:
+        self._backoff.worked()
+        if self.trouble:
+            away_s = (self._clock.now_ns() - self._since_ns) / NS_PER_S
+            log.warning("upstream %s is back after %.1f s", self.name, away_s)
+            self.trouble = ""
+
+
+class Outgoing:
+    """The `Store` of a real run: writer, outbox, senders."""
+
+    def __init__(self, config: Config, clock: Clock, run: str) -> None:
+        self._config, self._clock, self._run = config, clock, run
+        self._folder = state_folder(config.state) / "outbox"
+        self._boot_id = boot_id()
+        self._writer = Writer(self._open, config.outbox.flush, say=_say)
+        self._loop = WriterLoop(self._writer, clock, self._kick)
+        self._senders: dict[str, Sender] = {}
+        self._threads: list[Thread] = []
+
+    def start(self, inbox: Inbox, progress: Progress) -> None:
+        make_folder(self._folder)
+        self._inbox = inbox
+        made = progress.watch("writer", _WRITER_BOUND_S, self._clock.now_ns())
+        self._writer_thread = spawn("writer", partial(self._loop.run, made), inbox)
+        self._start_senders()
+
+    def put(self, drafts: Sequence[Draft]) -> None:
+        self._loop.put(drafts)
+
+    def reroute(self, config: Config) -> None:
+        self._stop_senders()
+        self._config = config
+        routes = _routes(config)
+        self._loop.ask(lambda outbox: outbox.route(routes))
+        self._start_senders()
+
+    def deliver(self, patience_s: float) -> bool:
+        for sender in self._senders.values():
+            sender.hurry()
+        self._clock.sleep_s(patience_s * getattr(self._clock, "speed", 1.0))
+        counters = self._loop.counters
+        if counters is None or self._loop.unwritten:
+            return False
+        return not any(counters.by_upstream.get(name, {}).get("waiting") for name in self._senders)
+
+    def status(self) -> dict[str, Any]:
+        counters = self._loop.counters
+        trouble = str(self._writer.trouble) if self._writer.trouble else ""
+        outbox = (msgspec.structs.asdict(counters) if counters else {}) | {
+            "trouble": trouble,
+            "unwritten": self._loop.unwritten,
+            "dropped": dict(self._writer.dropped),
+            "set_aside": [f"{aside.path}: {aside.reason}" for aside in self._writer.set_aside],
+        }
+        by_upstream = outbox.pop("by_upstream", {})
+        none = {"delivered": 0, "waiting": 0, "rejected": 0, "evicted": 0}
+        upstream = {
+            name: none | by_upstream.get(name, {}) | {"trouble": s.trouble, "bytes_sent": s.sink.bytes_sent}
+            for name, s in self._senders.items()
+        }
+        return {"outbox": outbox, "upstream": upstream}
+
+    def close(self) -> None:
+        self._stop_senders()
+        self._loop.stop()
+        self._writer_thread.join()
+        if lost := self._loop.unwritten:
+            log.error("%d records could not be made durable and are lost: %s", lost, self._writer.trouble)
+
+    def _open(self, first_seq: int) -> Outbox:
+        return Outbox(
+            self._folder,
+            self._config.device.id,
+            self._run,
+            self._boot_id,
+            _routes(self._config),
+            max_bytes=self._config.outbox.max_size,
+            keep_free_bytes=self._config.outbox.keep_free,
+            first_seq=first_seq,
+        )
+
+    def _start_senders(self) -> None:
+        for name, entry in self._config.upstream.items():
+            module = find("upstream", entry.part.file)
+            sink = module.build(name, entry.part.options, self._config.device.id)
+            sender = self._senders[name] = Sender(name, sink, self._loop, self._clock)
+            self._threads.append(spawn(f"sender {name}", sender.run, self._inbox))
+
+    def _stop_senders(self) -> None:
+        """Let them finish what is quick; what is under way for longer is sent again some day, and stored once."""
+        for sender in self._senders.values():
+            sender.stop()
+        for thread in self._threads:
+            thread.join(_JOIN_S / len(self._threads))
+        self._senders, self._threads = {}, []
+
+    def _kick(self) -> None:
+        for sender in list(self._senders.values()):
+            sender.kick()
+
+
+def _routes(config: Config) -> dict[str, frozenset[Any]]:
+    return {name: frozenset(entry.kinds) for name, entry in config.upstream.items()}
+
+
+def _say(fault: StorageFault | None) -> None:
+    if fault is None:
+        log.warning("the outbox can be written again")
+    else:
+        log.error("the outbox cannot be written, records wait in memory: %s", fault)

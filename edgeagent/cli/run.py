@@ -1,0 +1,128 @@
+"""Run the agent in the foreground until SIGTERM or Ctrl-C; SIGHUP reloads the config."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeagent.agent.clock import RealClock, ScaledClock
+from edgeagent.agent.fit import check
+from edgeagent.agent.outgoing import Outgoing
+from edgeagent.agent.run import Agent, Job, Store
+from edgeagent.agent.threads import Inbox
+from edgeagent.config.quantities import DURATION, parse_quantity
+from edgeagent.config.schema import Config
+from edgeagent.errors import ConfigFault
+from edgeagent.health.progress import Progress
+from edgeagent.records import Draft
+from edgeagent.timebase import new_run
+
+DEFAULT_CONFIG = "/etc/edgeagent/edgeagent.yaml"
+
+
+class _Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return parse_quantity(str(value), DURATION)
+        except ConfigFault as fault:
+            self.fail(str(fault), param, ctx)
+
+
+class _ClockSpec(click.ParamType[RealClock]):
+    """SPEED@ORIGIN_NS: what the demo hands to its agent, so that all its parts share one scaled time."""
+
+    name = "speed@origin_ns"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RealClock:
+        speed, _, origin_ns = str(value).partition("@")
+        try:
+            return ScaledClock(float(speed), int(origin_ns))
+        except ValueError:
+            self.fail(f"{value!r}: expected SPEED@ORIGIN_NS", param, ctx)
+
+
+@click.command(name="run")
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="The YAML file.",
+)
+@click.option("--once", is_flag=True, help="Until each pipeline has predicted once, deliver, exit.")
+@click.option("--for", "for_s", type=_Duration(), help='For a time ("10s"), deliver, exit.')
+@click.option("--dry-run", is_flag=True, help="Read, predict, decide and print; drive, store, send nothing.")
+@click.option(
+    "--journal",
+    type=click.Path(path_type=Path),
+    help="Write a recording of everything the core is handed into this new folder.",
+)
+@click.option("--clock", type=_ClockSpec(), hidden=True)
+def command(
+    config: Path,
+    once: bool,
+    for_s: float | None,
+    dry_run: bool,
+    journal: Path | None,
+    clock: RealClock | None,
+) -> int:
+    """Run the agent in the foreground until SIGTERM or Ctrl-C; SIGHUP reloads the config."""
+    loaded = check(config)
+    for finding in loaded.findings:
+        print(finding, file=sys.stderr)
+    if loaded.config is None:
+        return 1
+    run, clock = new_run(), clock or RealClock()
+    store: Store = Printed() if dry_run else Outgoing(loaded.config, clock, run)
+    Agent(Job(config, once, for_s, dry_run, journal), loaded, store, clock, run).run()
+    return 0
+
+
+class Printed:
+    """The store of `--dry-run`: a line a record, and nothing is kept."""
+
+    def __init__(self) -> None:
+        self._made = 0
+
+    def start(self, inbox: Inbox, progress: Progress) -> None:
+        """Nothing to start."""
+
+    def put(self, drafts: Sequence[Draft]) -> None:
+        for draft in drafts:
+            self._made += 1
+            print(f"{draft.mono_ns / 1e9:12.3f}  {draft.kind:<10}  {in_a_line(draft.body)}", flush=True)
+
+    def reroute(self, config: Config) -> None:
+        """There is nowhere to send to."""
+
+    def deliver(self, patience_s: float) -> bool:
+        del patience_s
+        return True
+
+    def status(self) -> dict[str, Any]:
+        return {"outbox": {"made": self._made, "waiting": 0}, "upstream": {}}
+
+    def close(self) -> None:
+        """Nothing was kept."""
+
+
+def in_a_line(body: dict[str, Any]) -> str:
+    """A record's body for a terminal: raw data by its size, numbers short."""
+    return " ".join(f"{key}={_short(value)}" for key, value in body.items() if value not in (None, "", ()))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"<{len(value)} B>"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return "[" + " ".join(map(_short, value)) + "]"
+    return "{...}" if isinstance(value, dict) else str(value)

@@ -1,0 +1,132 @@
+"""What the running agent does and how it fares; exit 0 healthy, 3 degraded, 4 not running."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeagent.agent.control import ask
+from edgeagent.agent.state import run_folder, state_folder
+from edgeagent.cli import DEGRADED, NOT_RUNNING, OK
+from edgeagent.config.load import load
+from edgeagent.errors import StorageFault
+
+
+@click.command(name="status")
+@click.option(
+    "-c", "--config", type=click.Path(path_type=Path), help="The agent's YAML file, for its `state:`."
+)
+@click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
+def command(config: Path | None, as_json: bool) -> int:
+    """What the running agent does and how it fares; exit 0 healthy, 3 degraded, 4 not running."""
+    configured = load(config).draft if config is not None else None
+    run = run_folder(state_folder(configured.state if configured else None))
+    try:
+        status = ask(run, "status")
+    except StorageFault:
+        print(json.dumps({"state": "not running"}) if as_json else f"no agent runs on {run}")
+        return NOT_RUNNING
+    if as_json:
+        print(json.dumps(status))
+    else:
+        show(status)
+    return DEGRADED if status["degraded"] else OK
+
+
+def show(status: dict[str, Any]) -> None:
+    """For people: one table a section, what is wrong first."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    colour = "green" if not status["degraded"] else "yellow"
+    console.print(
+        f"[bold]{status['device']}[/]  [{colour}]{status['state']}[/]  "
+        f"up {status['uptime_s']:.0f} s, pid {status['pid']}, edgeagent {status['version']}, {status['config']}"
+    )
+    for reason in status["degraded"]:
+        console.print(f"  [yellow]{reason}[/]", markup=True)
+    for section, columns, rows in _sections(status):
+        if rows:
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+            for i, column in enumerate((section, *columns)):
+                table.add_column(column, style="bold" if i == 0 else "")
+            for row in rows:
+                table.add_row(*(("" if cell is None else str(cell)) for cell in row))
+            console.print(table)
+    if status["last_error"]:
+        console.print(f"last error: {status['last_error']}", style="dim")
+
+
+def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
+    counts = status["counts"]
+    latency = counts["latency_ms"]
+    return [
+        (
+            "sensor",
+            ("state", "samples", "missing", "rate"),
+            [
+                (
+                    name,
+                    s["state"],
+                    counts["samples"].get(name, 0),
+                    counts["samples_missing"].get(name, 0),
+                    f"{s['true_rate_hz']:.2f} Hz" if s.get("true_rate_hz") else None,
+                )
+                for name, s in status["sensors"].items()
+            ],
+        ),
+        (
+            "pipeline",
+            ("windows", "unpredicted", "last", "latency p50 / p99"),
+            [
+                (
+                    name,
+                    p["windows"],
+                    p["unpredicted"],
+                    p["skipped"] or (f"{p['label']} {p['score']:.2f}" if p["label"] else None),
+                    f"{latency['p50']:.2f} / {latency['p99']:.2f} ms" if latency else None,
+                )
+                for name, p in status["pipelines"].items()
+            ],
+        ),
+        (
+            "model",
+            ("state", "asked", "got", "backend", "restarts", "why"),
+            [
+                (name, m["state"], m["asked"], m["got"], m["backend"], m["restarts"], m["why"])
+                for name, m in status["models"].items()
+            ],
+        ),
+        (
+            "rule",
+            ("state", "fired", "why"),
+            [
+                (name, r["state"], counts["rules_fired"].get(name, 0), r["why"])
+                for name, r in status["rules"].items()
+            ],
+        ),
+        (
+            "output",
+            ("asked", "reported", "changes"),
+            [(name, a["asked"], a["reported"], a["changes"]) for name, a in status["actuators"].items()],
+        ),
+        (
+            "upstream",
+            ("state", "delivered", "waiting", "sent"),
+            [
+                (
+                    name,
+                    u["trouble"] or "ok",
+                    u["delivered"],
+                    u["waiting"],
+                    f"{u['bytes_sent'] / 1000:.0f} kB",
+                )
+                for name, u in status["upstream"].items()
+            ],
+        ),
+    ]
