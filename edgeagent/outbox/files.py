@@ -1,0 +1,192 @@
+"""The outbox's file: how it is opened, how its faults are worded, and what becomes of a damaged one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from edgeagent.errors import StorageFault
+
+NAME = "outbox.db"
+SCHEMA = 1
+_CHECK_BYTES = 64_000_000  # a larger file is checked page by page, as it is read: start-up must be quick
+_COMPANIONS = ("-wal", "-shm", "-journal")
+
+# `row` is priority << 48 | number: the table itself is in order of worth, then of age, so that taking,
+# eviction and insertion need no index, and no wall clock. `waiting` is a mask of upstreams; bit 0 says that
+# no upstream was configured when the record was made.
+_TABLES = """
+CREATE TABLE record (
+  row INTEGER PRIMARY KEY, kind TEXT NOT NULL, waiting INTEGER NOT NULL, accepted INTEGER NOT NULL,
+  payload BLOB NOT NULL
+);
+CREATE TABLE upstream (bit INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE counter (
+  what TEXT, upstream TEXT, kind TEXT, n INTEGER NOT NULL, PRIMARY KEY (what, upstream, kind)
+) WITHOUT ROWID;
+CREATE TABLE quarantine (
+  number INTEGER PRIMARY KEY, id TEXT NOT NULL, kind TEXT NOT NULL, upstream TEXT NOT NULL, reason TEXT NOT NULL,
+  payload BLOB NOT NULL
+);
+"""
+
+
+class SetAside(NamedTuple):
+    """A file that could not be used: where it lies now, and why."""
+
+    path: Path
+    reason: str
+
+
+class _Damaged(Exception):
+    """The file is no outbox of ours, or not any more."""
+
+
+def open_database(folder: Path) -> tuple[sqlite3.Connection, SetAside | None]:
+    """Open the outbox of a folder; a damaged one is set aside, and a new one takes its place.
+
+    Raises StorageFault if the folder cannot be written, the disk fails, or another process has it open.
+    """
+    path = folder / NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = None if path.exists() else _set_aside_companions(path)
+        if not path.exists():
+            _create(path)
+        try:
+            return _open(path), aside
+        except _Damaged as e:
+            aside = set_aside(path, str(e))
+        _create(path)
+        return _open(path), aside
+    except (OSError, sqlite3.Error) as e:
+        raise fault(e, folder) from e
+
+
+def set_aside(path: Path, reason: str) -> SetAside:
+    """Rename the file and its companions, so that they can be looked into and never stand in the way."""
+    tag = secrets.token_hex(4)  # not a time: the clock may be wrong, and never twice the same
+    target = path.with_name(f"{path.stem}.damaged-{tag}{path.suffix}")
+    for suffix in ("", *_COMPANIONS):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(target.with_name(target.name + suffix))
+    _sync_folder(path.parent)
+    return SetAside(target, reason)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that the content of the file is wrong, not that the disk is."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def fault(error: OSError | sqlite3.Error, folder: Path) -> StorageFault:
+    """What went wrong, and what to do about it."""
+    what, hint = _CAUSES.get(_cause(error), ("the outbox cannot be used", ""))
+    return StorageFault(f"{what} ({error})", where=str(folder), hint=hint)
+
+
+def _cause(error: OSError | sqlite3.Error) -> int:
+    if isinstance(error, OSError):
+        return _BY_ERRNO.get(error.errno or 0, sqlite3.SQLITE_CANTOPEN)
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+_BY_ERRNO = {
+    errno.ENOSPC: sqlite3.SQLITE_FULL,
+    errno.EDQUOT: sqlite3.SQLITE_FULL,
+    errno.EROFS: sqlite3.SQLITE_READONLY,
+    errno.EIO: sqlite3.SQLITE_IOERR,
+}
+_CAUSES = {
+    sqlite3.SQLITE_FULL: ("the disk is full", "Delete what is not needed, or lower outbox.max_size."),
+    sqlite3.SQLITE_IOERR: (
+        "the disk reports an error",
+        "Look at `dmesg`; an SD card that does this is worn out.",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        "the disk is read-only",
+        "Linux does that after errors: look at `dmesg`, check the card, and mount it writable.",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        "the outbox cannot be opened",
+        "The folder must be one that the user of edgeagent may write; `state:` says where it is.",
+    ),
+    sqlite3.SQLITE_BUSY: (
+        "another process has the outbox open",
+        "Only one agent may use a state folder: stop the other, or give this one a `state:` of its own.",
+    ),
+    sqlite3.SQLITE_CORRUPT: ("the outbox is damaged", "It is set aside, and a new one is begun."),
+    sqlite3.SQLITE_NOTADB: ("the outbox is damaged", "It is set aside, and a new one is begun."),
+}
+
+
+def _create(path: Path) -> None:
+    """Make the file under another name first: under its own it is whole, or damage."""
+    young = path.with_name(path.name + ".new")
+    young.unlink(missing_ok=True)
+    db = sqlite3.connect(young, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = OFF")  # a half-made file is made again
+        db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
+    finally:
+        db.close()
+    young.rename(path)
+    _sync_folder(path.parent)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=0,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        if path.stat().st_size == 0:
+            raise _Damaged("the file is empty")
+        # One process only; and without the -shm file, whose pages a full disk turns into SIGBUS.
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA journal_size_limit = 4000000")
+        _check(db, path)
+    except BaseException as e:
+        db.close()
+        if isinstance(e, sqlite3.Error) and is_damage(e):
+            raise _Damaged(str(e)) from e
+        raise
+    return db
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    (schema,) = db.execute("PRAGMA user_version").fetchone()
+    if schema != SCHEMA:
+        raise _Damaged(f"it has schema {schema}, this edgeagent reads {SCHEMA}")
+    if path.stat().st_size <= _CHECK_BYTES:
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise _Damaged(verdict)
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if missing := {"record", "upstream", "counter", "quarantine"} - tables:
+        raise _Damaged(f"it has no table {', '.join(sorted(missing))}")
+
+
+def _set_aside_companions(path: Path) -> SetAside | None:
+    """A log without its database would be replayed into the next one."""
+    if any(path.with_name(path.name + suffix).exists() for suffix in _COMPANIONS):
+        return set_aside(path, "the database is gone, its log is not")
+    return None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

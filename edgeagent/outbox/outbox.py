@@ -1,0 +1,330 @@
+"""The durable queue: SQLite in WAL mode, `synchronous=FULL`, one transaction a step.
+
+What `append` has returned from survives a power cut. Called by one thread; has no clock and no thread.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from edgeagent.errors import Bug
+from edgeagent.outbox.counts import Counters, Counts
+from edgeagent.outbox.files import NAME, fault, is_damage, open_database, set_aside
+from edgeagent.outbox.room import PRIORITY_SHIFT, Room
+from edgeagent.outbox.routes import Kinds, Routes
+from edgeagent.records import Draft, Priority, Record
+from edgeagent.timebase import Wall, rfc3339
+
+QUARANTINE_RECORDS = 200
+_UPSTREAM_COUNTERS = ("delivered", "rejected", "evicted", "waiting")
+_COUNTERS = ("made", *_UPSTREAM_COUNTERS)
+
+
+class Queued(NamedTuple):
+    """A record that waits: its row, its id, and the whole record as MessagePack."""
+
+    row: int
+    id: str
+    payload: bytes
+
+
+class Quarantined(NamedTuple):
+    """A record that an upstream refused."""
+
+    id: str
+    kind: str
+    upstream: str
+    reason: str
+
+
+class Outbox:
+    """The queue of one device.
+
+    Args:
+        folder: Where `outbox.db` lies; made if it is not there.
+        device, run, boot_id: What the envelope of each record says.
+        upstreams: Their names, and the kinds that each wants (none: all).
+        max_bytes: How large the file may grow before the least worth makes room; its log takes up to 4 MB more.
+        keep_free_bytes: The file grows no further once less of the disk is free.
+        first_seq: The sequence number to begin with in this run, if the file does not know a later one.
+
+    Raises StorageFault if the folder cannot be used, or another process uses it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        device: str,
+        run: str,
+        boot_id: str,
+        upstreams: Kinds,
+        *,
+        max_bytes: int,
+        keep_free_bytes: int = 0,
+        first_seq: int = 1,
+    ) -> None:
+        self._folder, self._device, self._run, self._boot_id = folder, device, run, boot_id
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._in_flight: dict[str, set[int]] = {}
+        self._first_waiting: dict[tuple[str, Priority], int] = {}
+        self._unwanted = 0
+        self._db, self.set_aside = open_database(folder)
+        try:
+            with self._faults():
+                self._counts = Counts(self._db)
+                self._routes = Routes(self._db, self._counts)
+                self._room = Room(self._db, self._counts, self._routes, folder, max_bytes, keep_free_bytes)
+                self._next_row = {p: self._last_row(p) + 1 for p in Priority}
+            self.next_seq = max(first_seq, self._counts.get("seq", upstream=run) + 1)
+            self.route(upstreams)
+        except BaseException:
+            self.close()
+            raise
+
+    def _last_row(self, priority: Priority) -> int:
+        query = "SELECT row FROM record WHERE row >= ? AND row < ? ORDER BY row DESC LIMIT 1"
+        first, end = _rows_of(priority)
+        found = self._db.execute(query, (first, end)).fetchone()
+        return found[0] if found else first - 1
+
+    def route(self, upstreams: Kinds) -> None:
+        """Say which upstreams there are from now on. Raises StorageFault.
+
+        What waited for one alone that is gone waits for the next to come; so does what was made without any.
+        """
+        if self._routes.filter(upstreams):
+            with self._transaction():
+                self._routes.change()
+            self._first_waiting.clear()
+        self._in_flight = {name: self._in_flight.get(name, set()) for name in upstreams}
+
+    # --- records come in ------------------------------------------------------------------------------
+
+    def append(self, drafts: Sequence[Draft], wall: Wall) -> int:
+        """Make records of the drafts, all durable or none, and say how many that were.
+
+        A kind that no upstream wants makes no record. Sequence numbers follow `next_seq` in the drafts'
+        order. Raises StorageFault; then the drafts are the caller's still, and the outbox must be closed
+        and opened anew: whether they are durable after all, its `next_seq` tells.
+        """
+        wanted = [draft for draft in drafts if self._routes.mask(draft.kind)]
+        if wanted:
+            payloads = [self._record(draft, seq, wall) for seq, draft in enumerate(wanted, self.next_seq)]
+            self._commit(wanted, payloads, wall)
+        self._unwanted += len(drafts) - len(wanted)
+        return len(wanted)
+
+    def _commit(self, drafts: list[Draft], payloads: list[bytes], wall: Wall) -> None:
+        with self._transaction():
+            in_flight = set[int]().union(*self._in_flight.values())
+            gap = self._room.make(sum(map(len, payloads)), drafts[-1].mono_ns, in_flight)
+            if gap and self._routes.mask(gap.kind):
+                payloads = [*payloads, self._record(gap, self.next_seq + len(drafts), wall)]
+                drafts = [*drafts, gap]
+            next_row = self._insert(drafts, payloads)
+            self._count_seq(self.next_seq + len(drafts) - 1)
+        self.next_seq += len(drafts)
+        self._next_row = next_row
+
+    def _record(self, draft: Draft, seq: int, wall: Wall) -> bytes:
+        record = Record(
+            id=f"{self._device}/{self._run}/{seq}",
+            kind=draft.kind,
+            run=self._run,
+            boot_id=self._boot_id,
+            mono_ns=draft.mono_ns,
+            time=rfc3339(draft.mono_ns + wall.offset_ns) if wall.synced else None,
+            clock="synced" if wall.synced else "unsynced",
+            priority=draft.priority,
+            body=draft.body,
+        )
+        try:
+            return self._encode(record)
+        except (TypeError, ValueError, OverflowError) as e:
+            raise Bug(f"a {draft.kind} record cannot be encoded: {e}") from e
+
+    def _insert(self, drafts: list[Draft], payloads: list[bytes]) -> dict[Priority, int]:
+        next_row = dict(self._next_row)
+        rows = []
+        for draft, payload in zip(drafts, payloads, strict=True):
+            mask = self._routes.mask(draft.kind)
+            rows.append((next_row[draft.priority], draft.kind, mask, payload))
+            next_row[draft.priority] += 1
+            self._counts.add("made", draft.kind)
+            for upstream in ("", *self._routes.names(mask)):
+                self._counts.add("waiting", draft.kind, upstream)
+        self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?)", rows)
+        return next_row
+
+    def _count_seq(self, seq: int) -> None:
+        """The run's last sequence number stands among the counters: same transaction, same page."""
+        last = self._counts.get("seq", upstream=self._run)
+        if not last:
+            self._db.execute("DELETE FROM counter WHERE what = 'seq'")
+        self._counts.add("seq", "", self._run, seq - last)
+
+    # --- records go out -------------------------------------------------------------------------------
+
+    def take(self, upstream: str, max_records: int, max_bytes: int) -> list[Queued]:
+        """What an upstream should get next, by priority, then age; at least one record if any waits.
+
+        They are in flight, and not taken again, until they are settled. Raises StorageFault.
+        """
+        taken: list[Queued] = []
+        room_bytes = max_bytes
+        with self._faults():
+            for row, payload in self._waiting(upstream):
+                room_bytes -= len(payload)
+                if taken and (room_bytes < 0 or len(taken) >= max_records):
+                    break
+                taken.append(Queued(row, _id_of(payload, row), payload))
+        self._in_flight[upstream].update(queued.row for queued in taken)
+        return taken
+
+    def _waiting(self, upstream: str) -> Iterator[tuple[int, bytes]]:
+        """Rows and payloads that wait and are not in flight, the most worth first, then the oldest.
+
+        Remembers where each priority's first is, in flight or not: a slow upstream's backlog is not searched
+        through for a quick one's next record.
+        """
+        query = "SELECT row, payload FROM record WHERE row >= ? AND row < ? AND waiting & ? ORDER BY row"
+        in_flight = self._in_flight[upstream]
+        for priority in sorted(Priority, reverse=True):
+            first, end = _rows_of(priority)
+            start = self._first_waiting.get((upstream, priority), first)
+            self._first_waiting[upstream, priority] = self._next_row[priority]
+            for row, payload in self._db.execute(query, (start, end, self._routes.bit(upstream))):
+                self._first_waiting[upstream, priority] = min(row, self._first_waiting[upstream, priority])
+                if row not in in_flight:
+                    yield row, payload
+
+    def settle(
+        self,
+        upstream: str,
+        accepted: Collection[int],
+        rejected: Mapping[int, str],
+        kept: Collection[int] = (),
+    ) -> None:
+        """End the flight of rows that were taken: acknowledged, refused (with the reason), or to be kept.
+
+        Rows that are not in flight are passed over: the outbox was opened anew since, and hands them out
+        again. Raises StorageFault.
+        """
+        in_flight = self._in_flight.get(upstream, set())
+        gone = [row for row in (*accepted, *rejected) if row in in_flight]
+        if gone:
+            with self._transaction():
+                for row in gone:
+                    self._settle_one(upstream, row, rejected.get(row))
+        in_flight.difference_update(gone, kept)
+
+    def _settle_one(self, upstream: str, row: int, refusal: str | None) -> None:
+        query = "SELECT kind, waiting, accepted FROM record WHERE row = ?"
+        kind, waiting, accepted = self._db.execute(query, (row,)).fetchone()
+        self._counts.add("waiting", kind, upstream, -1)
+        self._counts.add("delivered" if refusal is None else "rejected", kind, upstream)
+        if refusal is not None:
+            self._counts.add("rejected", kind)
+            self._quarantine(upstream, row, refusal)
+        elif not accepted:
+            self._counts.add("delivered", kind)
+        waiting &= ~self._routes.bit(upstream)
+        if waiting:
+            values = (waiting, accepted or refusal is None, row)
+            self._db.execute("UPDATE record SET waiting = ?, accepted = ? WHERE row = ?", values)
+        else:
+            self._counts.add("waiting", kind, n=-1)
+            self._db.execute("DELETE FROM record WHERE row = ?", (row,))
+
+    def _quarantine(self, upstream: str, row: int, reason: str) -> None:
+        """Keep a refused record aside, to be shown; of many the newest."""
+        kind, payload = self._db.execute("SELECT kind, payload FROM record WHERE row = ?", (row,)).fetchone()
+        number = self._db.execute(
+            "INSERT INTO quarantine (id, kind, upstream, reason, payload) VALUES (?, ?, ?, ?, ?)",
+            (_id_of(payload, row), kind, upstream, reason, payload),
+        ).lastrowid
+        self._db.execute("DELETE FROM quarantine WHERE number <= ?", ((number or 0) - QUARANTINE_RECORDS,))
+
+    # --- state ----------------------------------------------------------------------------------------
+
+    def quarantined(self) -> list[Quarantined]:
+        """The newest records that an upstream refused, oldest first. Raises StorageFault."""
+        with self._faults():
+            query = "SELECT id, kind, upstream, reason FROM quarantine ORDER BY number"
+            return [Quarantined(*row) for row in self._db.execute(query)]
+
+    def counters(self) -> Counters:
+        """The outbox in numbers. Raises StorageFault."""
+        with self._faults():
+            used_bytes = self._room.used_bytes()
+        by_kind = self._counts.by(_COUNTERS, upstream=False)
+        by_upstream = self._counts.by(_UPSTREAM_COUNTERS, upstream=True)
+        return Counters(
+            **{what: sum(row[what] for row in by_kind.values()) for what in _COUNTERS},
+            unwanted=self._unwanted,
+            used_bytes=used_bytes,
+            by_kind=by_kind,
+            by_upstream={
+                name: by_upstream.get(name, dict.fromkeys(_UPSTREAM_COUNTERS, 0)) for name in self._routes
+            },
+        )
+
+    def close(self) -> None:
+        """Let go of the file; never raises. What was appended is durable already."""
+        with suppress(sqlite3.Error):
+            self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._faults():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._counts.write()
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._counts.rolled_back()
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._counts.committed()
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Turn what SQLite raises into a StorageFault; a damaged file is set aside on the spot."""
+        try:
+            yield
+        except sqlite3.ProgrammingError as e:
+            raise Bug(f"the outbox is misused: {e}") from e
+        except (sqlite3.Error, OSError) as e:
+            if isinstance(e, sqlite3.Error) and is_damage(e):
+                self.close()
+                with suppress(OSError):  # then it is found again, and set aside, when it is opened
+                    self.set_aside = set_aside(self._folder / NAME, str(e))
+            raise fault(e, self._folder) from e
+
+
+class _Id(msgspec.Struct, frozen=True):
+    id: str
+
+
+_decode_id = msgspec.msgpack.Decoder(_Id).decode
+
+
+def _id_of(payload: bytes, row: int) -> str:
+    """A record's id; where the disk has altered it, a name by which it can still be refused."""
+    try:
+        return _decode_id(payload).id
+    except msgspec.DecodeError:
+        return f"unreadable/{row}"
+
+
+def _rows_of(priority: Priority) -> tuple[int, int]:
+    """The first row of a priority, and the first of the next."""
+    return priority << PRIORITY_SHIFT, (priority + 1) << PRIORITY_SHIFT

@@ -1,0 +1,101 @@
+"""Room on the disk: when it is short, what is worth least goes first, and a gap record says so."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+from edgeagent.outbox.counts import Counts
+from edgeagent.outbox.routes import Routes
+from edgeagent.records import Draft, Priority
+
+PRIORITY_SHIFT = 48
+"""A record's row is its priority, shifted by this, and a number that grows: rows are in order of worth and age."""
+
+FLOOR_BYTES = 4_000_000  # what may be used however little `keep_free` leaves: events have to wait somewhere
+_EVICT_ROWS = 1000
+
+
+class Room:
+    """Keeps the file below its limits.
+
+    Args:
+        folder: On the disk that `keep_free_bytes` is about.
+        max_bytes: How large the file may grow.
+        keep_free_bytes: The file grows no further once less of the disk is free; it is not made smaller.
+    """
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        counts: Counts,
+        routes: Routes,
+        folder: Path,
+        max_bytes: int,
+        keep_free_bytes: int,
+    ) -> None:
+        self._db, self._counts, self._routes = db, counts, routes
+        self._folder, self._max_bytes, self._keep_free_bytes = folder, max_bytes, keep_free_bytes
+        self._page_bytes = self._pragma("page_size")
+
+    def used_bytes(self) -> int:
+        return (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_bytes
+
+    def make(self, incoming_bytes: int, mono_ns: int, in_flight: Collection[int]) -> Draft | None:
+        """Evict until there is room, inside the outbox's transaction. Returns the gap record's draft.
+
+        Rows in flight stay: an upstream may have them already.
+        """
+        limit_bytes, cause = self._limit()
+        if self.used_bytes() + incoming_bytes <= limit_bytes:
+            return None
+        self._db.execute("DELETE FROM quarantine")
+        target_bytes = limit_bytes - limit_bytes // 64 - incoming_bytes  # some in advance: one gap for many
+        strata: dict[str, Counter[str]] = {}
+        while (excess_bytes := self.used_bytes() - target_bytes) > 0:
+            if not self._evict(excess_bytes, in_flight, strata):
+                break
+        if not strata:
+            return None
+        body = {
+            "type": "evicted",
+            "cause": cause,
+            "records": sum(kinds.total() for kinds in strata.values()),
+            "strata": {stratum: dict(kinds) for stratum, kinds in strata.items()},
+        }
+        return Draft("gap", mono_ns, Priority.EVENT, body)
+
+    def _evict(self, excess_bytes: int, in_flight: Collection[int], strata: dict[str, Counter[str]]) -> bool:
+        query = "SELECT row, kind, waiting, length(payload) FROM record ORDER BY row LIMIT ?"
+        victims = []
+        for row, kind, waiting, payload_bytes in self._db.execute(query, (_EVICT_ROWS + len(in_flight),)):
+            if excess_bytes <= 0:
+                break
+            if row not in in_flight:
+                excess_bytes -= payload_bytes
+                victims.append((row,))
+                strata.setdefault(Priority(row >> PRIORITY_SHIFT).name.lower(), Counter())[kind] += 1
+                self._count(kind, waiting)
+        self._db.executemany("DELETE FROM record WHERE row = ?", victims)
+        return bool(victims)
+
+    def _count(self, kind: str, waiting: int) -> None:
+        for upstream in ("", *self._routes.names(waiting)):
+            self._counts.add("evicted", kind, upstream)
+            self._counts.add("waiting", kind, upstream, -1)
+
+    def _limit(self) -> tuple[int, str]:
+        """How large the file may be now, and which limit says so."""
+        disk = os.statvfs(self._folder)
+        spare_bytes = max(disk.f_bavail * disk.f_frsize - self._keep_free_bytes, 0)
+        allowed_bytes = max(self._pragma("page_count") * self._page_bytes + spare_bytes, FLOOR_BYTES)
+        return (
+            (allowed_bytes, "keep_free") if allowed_bytes < self._max_bytes else (self._max_bytes, "max_size")
+        )
+
+    def _pragma(self, name: str) -> int:
+        (value,) = self._db.execute(f"PRAGMA {name}").fetchone()
+        return int(value)
