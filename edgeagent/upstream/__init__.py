@@ -1,0 +1,72 @@
+"""Where records go: one kind of upstream a file; `fleet: {http: {...}}` is `edgeagent/upstream/http.py`.
+
+A sink's file has two names:
+
+    class Options(msgspec.Struct, frozen=True, kw_only=True): ...        # its keys in the YAML
+    def build(name: str, options: Options, device: str) -> Sink: ...     # opens nothing; raises ConfigFault
+
+and may have `def advise(options) -> Iterable[Advice]` for what `check` should warn of.
+One sender thread an upstream calls `sync.sync_once`; the sink itself neither waits between sends nor retries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+
+class Result(NamedTuple):
+    """What became of a batch, by record id. What is in neither was kept back, and is sent again."""
+
+    accepted: frozenset[str] = frozenset()
+    rejected: Mapping[str, str] = {}
+    """The reason for each."""
+
+
+class Advice(NamedTuple):
+    """A warning of `check` about one key of a sink's options."""
+
+    key: str
+    text: str
+
+
+class Sink(Protocol):
+    """One upstream as the sender sees it."""
+
+    bytes_sent: int
+    """Bytes of all batches handed over so far, whatever became of them."""
+
+    def send(self, batch: Mapping[str, bytes]) -> Result:
+        """Hand over records (their ids, and each as MessagePack), in order.
+
+        To accept is to promise: the record is durable there. A record that comes a second time is accepted
+        again and stored once. Raises UpstreamFault if nothing can be said: then all of it is kept.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; never raises."""
+        ...
+
+
+class Queued(Protocol):
+    """A record as the outbox hands it out."""
+
+    @property
+    def row(self) -> int: ...
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def payload(self) -> bytes: ...
+
+
+class Queue(Protocol):
+    """What is needed of the outbox. Both raise StorageFault."""
+
+    def take(self, upstream: str, max_records: int, max_bytes: int) -> Sequence[Queued]: ...
+
+    def settle(
+        self, upstream: str, accepted: Collection[int], rejected: Mapping[int, str], kept: Collection[int]
+    ) -> None: ...

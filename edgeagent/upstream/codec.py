@@ -1,0 +1,107 @@
+"""Batches and answers: the bytes of PROTOCOL.md. No port, no file, no clock."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
+
+import msgspec
+
+from edgeagent.records import ClockState, Record
+from edgeagent.timebase import Wall, correct
+from edgeagent.upstream import Result
+
+ACCEPTED = "accepted"
+REJECTED = "rejected: "
+MAX_ID_LENGTH = 200
+_MAX_FILE_NAME = 200
+
+_ID = re.compile(r"[^/\x00-\x1f\x7f]+/[0-9a-f]{12}/[1-9][0-9]{0,17}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+class _Head(msgspec.Struct, frozen=True):
+    boot_id: str
+    clock: ClockState
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    results: list[str]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_head = msgspec.msgpack.Decoder(_Head).decode
+_decode_record = msgspec.msgpack.Decoder(Record).decode
+_decode_batch = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+def stamp(payload: bytes, boot_id: str, wall: Wall) -> bytes:
+    """A record as it is sent: one made before the time was known gets its time, if it is known by now.
+
+    Raises ValueError if the payload is not a record.
+    """
+    head = _decode_head(payload)
+    if head.clock != "unsynced" or not wall.synced or head.boot_id != boot_id:
+        return payload
+    return _encode(correct(_decode_record(payload), boot_id, wall))
+
+
+def encode_batch(payloads: Sequence[bytes]) -> bytes:
+    """A MessagePack array of records that are MessagePack already."""
+    n = len(payloads)
+    head = (
+        bytes([0x90 | n])
+        if n < 16
+        else struct.pack(">BH", 0xDC, n)
+        if n < 2**16
+        else struct.pack(">BI", 0xDD, n)
+    )
+    return b"".join((head, *payloads))
+
+
+def decode_batch(body: bytes) -> list[bytes]:
+    """The records of a batch, each as it came. Raises ValueError if this is no MessagePack array."""
+    try:
+        return [bytes(raw) for raw in _decode_batch(body)]
+    except RecursionError as e:
+        raise ValueError("nested too deeply") from e
+
+
+def decode_record(payload: bytes) -> Record:
+    """One record. Raises ValueError saying what is wrong with it."""
+    try:
+        record = _decode_record(payload)
+    except RecursionError as e:
+        raise ValueError("nested too deeply") from e
+    if len(record.id) > MAX_ID_LENGTH or not _ID.fullmatch(record.id):
+        raise ValueError(f"the id is not device/run/seq: {record.id[:MAX_ID_LENGTH]!r}")
+    if record.time is not None and not _TIME.fullmatch(record.time):
+        raise ValueError(f"the time is not RFC 3339 in UTC: {record.time[:40]!r}")
+    return record
+
+
+def encode_answer(results: Iterable[str | None]) -> bytes:
+    """The answer to a batch, in its order: for each record None (it is stored), or why it is refused."""
+    return msgspec.json.encode(_Answer([ACCEPTED if r is None else REJECTED + r for r in results]))
+
+
+def decode_answer(body: bytes, ids: Sequence[str]) -> Result:
+    """What an answer says of the records sent. Raises ValueError if it is not an answer to them."""
+    results = _decode_answer(body).results
+    if len(results) != len(ids):
+        raise ValueError(f"{len(results)} results for {len(ids)} records")
+    said = dict(zip(ids, results, strict=True))
+    return Result(
+        frozenset(i for i, result in said.items() if result == ACCEPTED),
+        {i: result.removeprefix(REJECTED) for i, result in said.items() if result.startswith(REJECTED)},
+    )
+
+
+def file_name(record_id: str) -> str:
+    """A record's id as a file name, without suffix: always the same, of no other id, and no way out of the folder."""
+    name = ",".join(quote(part, safe="") for part in record_id.split("/"))
+    return name if len(name) <= _MAX_FILE_NAME else hashlib.sha256(record_id.encode()).hexdigest()

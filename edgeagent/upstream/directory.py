@@ -1,0 +1,63 @@
+"""Records into a folder, or onto a USB stick: `stick: {directory: {path: /media/stick}}`.
+
+A file a batch, as PROTOCOL.md has it: MessagePack, named for its first record. It is whole or not there.
+Records of two files may overlap after a power cut: the id tells.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+from edgeagent.config.quantities import FilePath
+from edgeagent.errors import UpstreamFault
+from edgeagent.upstream import Result
+from edgeagent.upstream.codec import encode_batch, file_name
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """`path` must be there already: a stick that is not mounted must not fill the card it would hide."""
+
+    path: FilePath
+
+
+def build(name: str, options: Options, device: str) -> Directory:
+    del name, device
+    return Directory(options)
+
+
+class Directory:
+    """Writes a file a batch."""
+
+    def __init__(self, options: Options) -> None:
+        self.bytes_sent = 0
+        self._folder = options.path
+
+    def send(self, batch: Mapping[str, bytes]) -> Result:
+        body = encode_batch(list(batch.values()))
+        target = self._folder / f"{file_name(next(iter(batch)))}.msgpack"
+        young = target.with_suffix(".tmp")
+        self.bytes_sent += len(body)
+        try:
+            with young.open("wb") as f:
+                f.write(body)
+                f.flush()
+                os.fsync(f.fileno())
+            young.rename(target)
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as e:
+            raise UpstreamFault(
+                f"cannot be written: {e.strerror}",
+                where=str(self._folder),
+                hint="Is the stick in, mounted and writable, and has it room?",
+            ) from e
+        return Result(accepted=frozenset(batch))
+
+    def close(self) -> None:
+        """Nothing is held open."""

@@ -1,0 +1,199 @@
+"""Records by HTTP to a receiver that speaks PROTOCOL.md: `fleet: {http: {url: "https://..."}}`."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from urllib.parse import quote, urlsplit
+
+import msgspec
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from edgeagent.config.quantities import FilePath, Seconds
+from edgeagent.config.secrets import Secret
+from edgeagent.errors import ConfigFault, UpstreamFault
+from edgeagent.upstream import Advice, Result
+from edgeagent.upstream.codec import decode_answer, encode_batch
+
+PATH = "/v1/records"
+_MAX_ANSWER_BYTES = 4_000_000
+_TOO_LARGE = 413
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """`url` is the receiver's base; `ca` a file of certificates to trust instead of the system's."""
+
+    url: str
+    token: Secret | None = None
+    timeout: Seconds = 10.0
+    ca: FilePath | None = None
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigFault("not a URL", where=repr(self.url), expected="https://HOST or https://HOST:PORT")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ConfigFault(
+                "more than a base URL",
+                expected="https://HOST:PORT/PATH",
+                hint="A token belongs under `token:`.",
+            )
+
+
+def advise(options: Options) -> Iterator[Advice]:
+    """Warns of what anybody on the network could read."""
+    parts = urlsplit(options.url)
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        what = "the token and all records" if options.token else "all records"
+        yield Advice("url", f"http:// sends {what} in clear; use https://")
+
+
+def build(name: str, options: Options, device: str) -> Http:
+    """A sink for one receiver. Raises ConfigFault if the token or the certificates cannot be read."""
+    del name
+    return Http(options, device)
+
+
+class Http:
+    """POSTs batches to one receiver over a connection that is kept."""
+
+    def __init__(self, options: Options, device: str) -> None:
+        self.bytes_sent = 0
+        self._url = options.url.rstrip("/") + PATH
+        self._timeout_s = options.timeout
+        self._max_body_bytes: int | None = None  # learnt from a receiver that found a batch too large
+        self._headers = {"Content-Type": "application/msgpack", "Edgeagent-Device": quote(device, safe="")}
+        if options.token:
+            self._headers["Authorization"] = f"Bearer {options.token.reveal()}"
+        self._pool = urllib3.PoolManager(
+            timeout=options.timeout, retries=False, maxsize=1, ssl_context=_trust(options)
+        )
+
+    def send(self, batch: Mapping[str, bytes]) -> Result:
+        """As the contract says. A batch that is too large for the receiver is sent by halves."""
+        body, ids = self._body(batch)
+        self.bytes_sent += len(body)
+        status, answer, location = self._post(body)
+        if status == _TOO_LARGE:
+            if len(ids) == 1:
+                return Result(rejected={ids[0]: f"too large for the receiver ({len(body)} bytes)"})
+            self._max_body_bytes = len(body) // 2
+            return self.send(dict(islice(batch.items(), len(ids) // 2)))
+        if status != 200:
+            raise self._refusal(status, answer, location)
+        try:
+            return decode_answer(answer, ids)
+        except ValueError as e:
+            raise self._fault(
+                f"the answer is not one of an edgeagent receiver ({e})",
+                hint="Check `url`; PROTOCOL.md says what it must answer.",
+            ) from e
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def _body(self, batch: Mapping[str, bytes]) -> tuple[bytes, list[str]]:
+        """As many records as the receiver takes in one batch, and their ids."""
+        room_bytes = self._max_body_bytes
+        payloads: list[bytes] = []
+        for payload in batch.values():
+            if room_bytes is not None:
+                room_bytes -= len(payload)
+                if payloads and room_bytes < 0:
+                    break
+            payloads.append(payload)
+        return encode_batch(payloads), list(batch)[: len(payloads)]
+
+    def _post(self, body: bytes) -> tuple[int, bytes, str]:
+        """Status, body and Location of the answer. Raises UpstreamFault."""
+        try:
+            answer = self._pool.request(
+                "POST", self._url, body=body, headers=self._headers, redirect=False, preload_content=False
+            )
+            try:
+                text = answer.read(_MAX_ANSWER_BYTES)
+            finally:
+                answer.close()  # the connection too, but only if there is more to read: it is released otherwise
+        except (HTTPError, OSError) as e:
+            raise self._broken(e) from e
+        return answer.status, text, answer.headers.get("Location", "")
+
+    def _broken(self, error: Exception) -> UpstreamFault:
+        """No answer came: why."""
+        if isinstance(error, NameResolutionError):
+            return self._fault(
+                "the name is not known", hint="Check the network and its DNS server, then `url`."
+            )
+        if isinstance(error, ConnectTimeoutError):
+            return self._fault(
+                f"nothing answers within {self._timeout_s:g} s", hint="Check the network and `url`."
+            )
+        if isinstance(error, ReadTimeoutError):
+            return self._fault(
+                f"no answer within {self._timeout_s:g} s", hint="The receiver is slow, or hangs."
+            )
+        if isinstance(error, NewConnectionError):
+            return self._fault(
+                f"no connection ({error})", hint="Check the network, and whether the receiver runs."
+            )
+        if isinstance(error, SSLError):
+            return self._fault(
+                f"TLS fails ({error})", hint="Check the device's clock, `ca` and the certificate."
+            )
+        if isinstance(error, ProtocolError):
+            return self._fault(
+                f"the connection was cut ({error})", hint="It is tried again; nothing is lost."
+            )
+        return self._fault(str(error))
+
+    def _refusal(self, status: int, answer: bytes, location: str) -> UpstreamFault:
+        """An answer came that is no result: what it says."""
+        if 300 <= status < 400:
+            return self._fault(
+                f"it redirects to {location or 'nowhere'} ({status})",
+                hint="Put the final address into `url`.",
+            )
+        what, hint = _REFUSALS.get(
+            status, ("it fails", "It is tried again.") if status >= 500 else ("it refuses", "")
+        )
+        said = answer[:200].decode("utf-8", "replace").strip()
+        return self._fault(f"{what} ({status}{': ' + said if said else ''})", hint=hint)
+
+    def _fault(self, what: str, hint: str = "") -> UpstreamFault:
+        return UpstreamFault(what, where=self._url, hint=hint)
+
+
+_REFUSALS = {
+    400: ("it cannot read our batch", "Is `url` an edgeagent receiver, and as new as this agent?"),
+    401: ("it does not accept the token", "Check `token`."),
+    403: ("it does not let this device in", "Check `token`, and the device's rights there."),
+    404: ("there is no receiver at this address", "Check `url`: /v1/records is added to it."),
+    429: ("it is overloaded", "It is tried again later."),
+}
+
+
+def _trust(options: Options) -> ssl.SSLContext | None:
+    if not options.url.startswith("https:"):
+        return None
+    try:
+        return ssl.create_default_context(cafile=options.ca)
+    except (OSError, ssl.SSLError) as e:
+        raise ConfigFault(str(e), where=str(options.ca), expected="a file of certificates in PEM") from e
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,88 @@
+"""One step of sending, without the loop, and how long the loop pauses after a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from edgeagent.errors import UpstreamFault
+from edgeagent.timebase import Wall
+from edgeagent.upstream import Queue, Result, Sink
+from edgeagent.upstream.codec import stamp
+
+DAMAGED = "damaged on the device's disk"
+
+
+class Limits(NamedTuple):
+    """How large a batch may be. A record larger than `max_bytes` goes alone."""
+
+    max_records: int = 500
+    max_bytes: int = 1_000_000
+
+
+LIMITS = Limits()
+
+
+class Report(NamedTuple):
+    """What one step did; `sent` is 0 if nothing waited."""
+
+    sent: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    bytes_sent: int = 0
+
+
+def sync_once(
+    upstream: str, queue: Queue, sink: Sink, boot_id: str, wall: Wall, limits: Limits = LIMITS
+) -> Report:
+    """Take the most worthy records, send them, and settle each: accepted, rejected or kept.
+
+    Whatever goes wrong, up to a crash, what was not settled as accepted or rejected is kept.
+    Raises UpstreamFault (all is kept) and StorageFault.
+    """
+    taken = queue.take(upstream, *limits)
+    if not taken:
+        return Report()
+    row_of = {queued.id: queued.row for queued in taken}
+    batch: dict[str, bytes] = {}
+    rejected: dict[int, str] = {}
+    for queued in taken:
+        try:
+            batch[queued.id] = stamp(queued.payload, boot_id, wall)
+        except ValueError:
+            rejected[queued.row] = DAMAGED
+    before, result = sink.bytes_sent, Result()
+    try:
+        if batch:
+            result = sink.send(batch)
+    finally:
+        accepted = [row_of[i] for i in batch if i in result.accepted]
+        rejected |= {row_of[i]: why for i, why in result.rejected.items() if i in batch}
+        kept = set(row_of.values()) - {*accepted, *rejected}
+        queue.settle(upstream, accepted, rejected, kept)
+    if not accepted and not rejected:
+        raise UpstreamFault("the receiver answers, but neither takes nor refuses any record", where=upstream)
+    return Report(len(batch), len(accepted), len(rejected), sink.bytes_sent - before)
+
+
+class Backoff:
+    """How long to pause after failures: twice as long each time, and a random part of that (full jitter),
+    so that a thousand devices do not come back in the same second.
+
+    Args:
+        random: Gives numbers from 0 to 1.
+        first_s, most_s: The longest pause after the first failure, and after many.
+    """
+
+    def __init__(self, random: Callable[[], float], first_s: float = 1.0, most_s: float = 60.0) -> None:
+        self._random, self._first_s, self._most_s = random, first_s, most_s
+        self.failures = 0
+
+    def failed(self) -> float:
+        """Count a failure, and say how many seconds to pause."""
+        longest_s = min(self._first_s * 2.0 ** min(self.failures, 60), self._most_s)
+        self.failures += 1
+        return self._random() * longest_s
+
+    def worked(self) -> None:
+        self.failures = 0
