@@ -1,0 +1,158 @@
+"""The dataset folder: plain files that need no edgeagent to be read.
+
+records/DATE.jsonl   one record a line, by the date in the record's own time (`undated` if it has none)
+samples/ID.npz       a sample's arrays: values float32[n, channels], t_mono_ns int64[n], names, units
+samples/ID.json      why it was kept: the record without its raw data
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from edgeagent.errors import StorageFault
+from edgeagent.records import NS_PER_S, Channel, Float32Array, Int64Array, Raw, Record, decode_raw
+
+_DATA = "data"
+_SLOWEST_HZ, _FASTEST_HZ = 1e-6, 1e12
+_LAST_NS = 2**62
+
+
+class _Sample(Raw, frozen=True, kw_only=True):
+    """What must be in a sample record's body for its arrays; `t_mono_ns` is the first sample's time."""
+
+    t_start_ns: int
+    rate_hz: float
+    channels: tuple[Channel, ...]
+    t_mono_ns: int | None = None
+
+
+class Summary(NamedTuple):
+    """What a dataset folder holds: distinct records by kind, and files of samples."""
+
+    records: int
+    kinds: dict[str, int]
+    devices: int
+    samples: int
+
+
+def records_folder(folder: Path) -> Path:
+    return folder / "records"
+
+
+def samples_folder(folder: Path) -> Path:
+    return folder / "samples"
+
+
+def day(record: Record) -> str:
+    """The name of the file that a record's line goes to, without its suffix."""
+    return record.time[:10] if record.time else "undated"
+
+
+def line(record: Record, sample: str | None) -> bytes:
+    """A record as JSON, with the newline; `sample` names the files that hold its raw data.
+
+    Raises ValueError if it holds what JSON cannot say.
+    """
+    entry = msgspec.structs.asdict(record)
+    if sample is not None:
+        entry["body"] = {k: v for k, v in record.body.items() if k != _DATA}
+        entry["sample"] = sample
+    try:
+        return msgspec.json.encode(entry) + b"\n"
+    except (TypeError, RecursionError, OverflowError) as e:
+        raise ValueError(f"the body cannot be written as JSON: {e}") from e
+
+
+def arrays(record: Record) -> bytes:
+    """A sample record's raw data as the bytes of an .npz file. Raises ValueError if it does not fit together."""
+    sample = msgspec.convert(record.body, _Sample)
+    if not sample.channels or not _SLOWEST_HZ <= sample.rate_hz <= _FASTEST_HZ:
+        raise ValueError("a sample needs channels and a rate")
+    file = io.BytesIO()
+    np.savez(
+        file,
+        values=_values(sample),
+        t_mono_ns=_times(sample),
+        names=np.array([c.name for c in sample.channels]),
+        units=np.array([c.unit for c in sample.channels]),
+    )
+    return file.getvalue()
+
+
+def _values(sample: _Sample) -> Float32Array:
+    if sample.samples < 0:  # numpy would take it for "as many as there are"
+        raise ValueError(f"{sample.samples} samples")
+    with np.errstate(all="ignore"):
+        return decode_raw(sample, sample.channels)
+
+
+def _times(sample: _Sample) -> Int64Array:
+    first_ns = sample.t_start_ns if sample.t_mono_ns is None else sample.t_mono_ns
+    since_ns = np.rint(np.arange(sample.samples) * (NS_PER_S / sample.rate_hz))
+    if not 0 <= first_ns + float(since_ns.max(initial=0)) < _LAST_NS:
+        raise ValueError("the times do not fit into 64 bits")
+    times: Int64Array = since_ns.astype(np.int64) + np.int64(first_ns)
+    return times
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is whole and durable, or not there. The folder is the caller's to sync."""
+    young = path.with_name(f".{path.name}.tmp")
+    with young.open("wb") as f:
+        f.write(content)
+        f.flush()
+        os.fsync(f.fileno())
+    young.rename(path)
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lines(folder: Path) -> Iterator[dict[str, str]]:
+    """The id and kind of every line in the folder's files. A last line that was cut short is passed over."""
+    for file in sorted(records_folder(folder).glob("*.jsonl")):
+        with file.open("rb") as f:
+            for number, text in enumerate(f, 1):
+                if text.endswith(b"\n"):
+                    yield _head(text, f"{file}:{number}")
+
+
+def _head(text: bytes, where: str) -> dict[str, str]:
+    try:
+        entry = json.loads(text)
+        return {"id": str(entry["id"]), "kind": str(entry["kind"])}
+    except (ValueError, KeyError, TypeError) as e:
+        raise StorageFault(
+            f"not a record ({e})", where=where, hint="Remove or repair the line; the others are not affected."
+        ) from e
+
+
+def count_ids(folder: Path) -> dict[str, int]:
+    """Distinct record ids by kind, read back from the files. Raises StorageFault if a line is no record."""
+    kinds = {entry["id"]: entry["kind"] for entry in lines(folder)}
+    return dict(sorted(Counter(kinds.values()).items()))
+
+
+def summary(folder: Path) -> Summary:
+    """What the folder holds, read back from the files. Raises StorageFault."""
+    kinds = {entry["id"]: entry["kind"] for entry in lines(folder)}
+    return Summary(
+        len(kinds),
+        dict(sorted(Counter(kinds.values()).items())),
+        len({record_id.split("/")[0] for record_id in kinds}),
+        sum(1 for _ in samples_folder(folder).glob("*.npz")),
+    )

@@ -1,0 +1,125 @@
+"""Batches into the dataset folder: each record once, and durable before it is acknowledged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+from edgeagent.collector import dataset
+from edgeagent.errors import StorageFault
+from edgeagent.records import Record
+from edgeagent.upstream.codec import decode_record, file_name
+
+_CHUNK_BYTES = 1 << 16
+
+Refusal = str | None
+"""Why a record is refused; None: it is stored."""
+
+
+class Store:
+    """A dataset folder that is written to. Safe to use from several threads.
+
+    Opening it cuts off the line that a crash cut short, and reads back the ids that are there already.
+    Raises StorageFault if the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = Lock()
+        self._whole_bytes: dict[Path, int] = {}
+        try:
+            for part in (dataset.records_folder(folder), dataset.samples_folder(folder)):
+                part.mkdir(parents=True, exist_ok=True)
+                dataset.sync_folder(part)
+            for file in dataset.records_folder(folder).glob("*.jsonl"):
+                self._whole_bytes[file] = _cut_torn_line(file)
+            for young in dataset.samples_folder(folder).glob(".*.tmp"):
+                young.unlink()
+        except OSError as e:
+            raise _fault(e, folder) from e
+        self._ids = {entry["id"] for entry in dataset.lines(folder)}
+
+    def add(self, payloads: Sequence[bytes]) -> list[Refusal]:
+        """Store a batch: for each record, in order, None (it is durable) or why it is refused.
+
+        Raises StorageFault if the disk fails; then none of it is to be acknowledged.
+        """
+        with self._lock:
+            try:
+                return self._add(payloads)
+            except OSError as e:
+                raise _fault(e, self.folder) from e
+
+    def _add(self, payloads: Sequence[bytes]) -> list[Refusal]:
+        refusals: list[Refusal] = []
+        new: dict[str, dict[str, bytes]] = {}
+        for payload in payloads:
+            try:
+                record = decode_record(payload)
+                of_day = new.setdefault(dataset.day(record), {})
+                if record.id not in self._ids and record.id not in of_day:
+                    of_day[record.id] = self._line(record)
+                refusals.append(None)
+            except ValueError as e:
+                refusals.append(str(e))
+        dataset.sync_folder(dataset.samples_folder(self.folder))
+        for day, lines in new.items():
+            if lines:
+                self._append(dataset.records_folder(self.folder) / f"{day}.jsonl", b"".join(lines.values()))
+                self._ids.update(lines)
+        return refusals
+
+    def _line(self, record: Record) -> bytes:
+        """The record's line; a sample's files are written before it. Raises ValueError if it is malformed."""
+        if record.kind != "sample":
+            return dataset.line(record, None)
+        name = file_name(record.id)
+        arrays, line = dataset.arrays(record), dataset.line(record, name)
+        dataset.write_whole(dataset.samples_folder(self.folder) / f"{name}.npz", arrays)
+        dataset.write_whole(dataset.samples_folder(self.folder) / f"{name}.json", line)
+        return line
+
+    def _append(self, file: Path, text: bytes) -> None:
+        """Add lines after the last one known to be whole: what a failed append left there is written over."""
+        whole_bytes = self._whole_bytes.get(file, 0)
+        is_new = file not in self._whole_bytes
+        with file.open("ab") as f:
+            f.truncate(whole_bytes)
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        if is_new:
+            dataset.sync_folder(file.parent)
+        self._whole_bytes[file] = whole_bytes + len(text)
+
+
+def _cut_torn_line(file: Path) -> int:
+    """Cut off what follows the last newline, make the rest durable, and say how long it is in bytes."""
+    with file.open("rb+") as f:
+        whole_bytes = _after_last_newline(f)
+        f.truncate(whole_bytes)
+        os.fsync(f.fileno())
+    return whole_bytes
+
+
+def _after_last_newline(f: BinaryIO) -> int:
+    end = f.seek(0, os.SEEK_END)
+    while end:
+        start = max(end - _CHUNK_BYTES, 0)
+        f.seek(start)
+        at = f.read(end - start).rfind(b"\n")
+        if at >= 0:
+            return start + at + 1
+        end = start
+    return 0
+
+
+def _fault(error: OSError, folder: Path) -> StorageFault:
+    return StorageFault(
+        f"the dataset cannot be written: {error.strerror}",
+        where=str(error.filename or folder),
+        hint="The folder must be writable and its disk have room.",
+    )
