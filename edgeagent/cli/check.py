@@ -39,22 +39,17 @@ def command(file: Path, as_json: bool) -> int:
 
 
 def describe(config: Config) -> str:
-    """What a config sets up, in a line: `press-07: sensor imu (mpu6050), pipeline motion, 2 rules ...`."""
-    sensors = [f"{name} ({part.file})" for name, part in config.sensors.items()]
-    actuators = [f"{name} ({entry.part.file})" for name, entry in config.actuators.items()]
-    upstream = [f"{name} ({entry.part.file})" for name, entry in config.upstream.items()]
-    pipelines = [f"{name} ({p.input}, {p.model or 'no model'})" for name, p in config.pipelines.items()]
+    """What a config sets up, in a line: `press-07: sensor imu (mpu6050); pipeline motion (imu, activity)`."""
     counted = {
-        "sensor": sensors,
-        "pipeline": pipelines,
-        "actuator": actuators,
+        "sensor": [f"{name} ({part.file})" for name, part in config.sensors.items()],
+        "pipeline": [f"{name} ({p.input}, {p.model or 'no model'})" for name, p in config.pipelines.items()],
+        "actuator": [f"{name} ({entry.part.file})" for name, entry in config.actuators.items()],
         "rule": list(config.rules),
-        "sampling policy": list(config.sampling.policies),
-        "upstream": upstream,
+        "sampling": list(config.sampling.policies),
+        "upstream": [f"{name} ({entry.part.file})" for name, entry in config.upstream.items()],
     }
-    return f"{config.device.id}: " + "; ".join(
-        f"{kind} {', '.join(names)}" if names else f"no {kind}" for kind, names in counted.items()
-    )
+    parts = (f"{kind} {', '.join(names)}" for kind, names in counted.items() if names)
+    return f"{config.device.id}: {'; '.join(parts) or 'nothing'}"
 
 
 def _verdict(findings: list[Finding]) -> str:

@@ -111,18 +111,18 @@ class Report:
         expected: str,
         hint: str,
     ) -> None:
-        finding = Finding(
-            file=self.file,
-            line=mark.line,
-            column=mark.column,
-            severity=severity,
-            what=what,
-            found=found,
-            expected=expected,
-            hint=hint,
+        self.findings.append(
+            Finding(
+                file=self.file,
+                line=mark.line,
+                column=mark.column,
+                severity=severity,
+                what=what,
+                found=found,
+                expected=expected,
+                hint=hint,
+            )
         )
-        if finding not in self.findings:  # an anchor that is used twice is wrong once
-            self.findings.append(finding)
 
 
 def dotted(path: Path) -> str:

@@ -103,6 +103,7 @@ def test_only_a_syntax_error_stands_alone(tmp_path: Path) -> None:
 def test_a_wrong_entry_hides_nothing_of_the_draft(tmp_path: Path) -> None:
     loaded = read(tmp_path, "rules: {r: {when: a.b > 1, for: 3}, s: {when: a.b > 2, fir: 3 s}, t: {}}")
     assert loaded.config is None
+    assert loaded.draft is not None
     assert {name: rule.hold for name, rule in loaded.draft.rules.items()} == {"r": 0.0, "s": 0.0}
     with pytest.raises(ConfigFault, match=r"rules\.r\.for"):
         require(loaded)

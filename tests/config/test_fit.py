@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from edgeagent.agent.fit import check, load_model
+from edgeagent.config.load import require
+from edgeagent.inference.bundle import own_bundles
+
+DEVICE = "device: {id: press-07}\n"
+IMU = DEVICE + "sensors: {imu: {driver: mpu6050, bus: i2c-1, rate: 50 Hz}}\n"
+ACTIVITY = "models: {activity: {bundle: activity}}\n"
+
+
+def said(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "agent.yaml"
+    path.write_text(text)
+    return [str(f).removeprefix(f"{path}:") for f in check(path).findings]
+
+
+def test_a_part_that_cannot_be_read_is_there_by_name(tmp_path: Path) -> None:
+    """Whoever uses the sensor or the pipeline is not told that there is none."""
+    text = DEVICE + "sensors: {imu: {driver: mpu6050, bus: i2c-1, rate: 50}}\n" + ACTIVITY
+    text += "pipelines: {motion: {input: imu, model: activity, reprt: all}}\n"
+    text += "rules: {r: {when: motion.label == 'rest' and imu.acc_x > 1}}\n"
+    assert [line.split(",")[0] for line in said(tmp_path, text)] == [
+        "2:52: sensors.imu.rate: no unit",
+        "4:51: pipelines.motion: unknown key 'reprt'",
+    ]
+
+
+def test_a_rule_may_name_any_channel_of_a_board_that_only_tells_when_it_runs(tmp_path: Path) -> None:
+    text = DEVICE + "sensors: {motor: {driver: bridge, port: /dev/ttyACM0}}\n"
+    rule = 'rules: {r: {when: motor.current > 3, do: [event: "{motor.current:.1f} A, {moter.current}"]}}\n'
+    (fault,) = said(tmp_path, text + rule)
+    assert "nothing is called moter.current" in fault
+
+
+def test_an_actuator_hangs_on_a_sensor_of_its_own_driver(tmp_path: Path) -> None:
+    relay = "actuators: {relay: {driver: bridge, sensor: imu, output: relay}}\n"
+    (fault,) = said(tmp_path, IMU + relay)
+    assert "imu is driven by mpu6050, expected a sensor of driver: bridge" in fault
+
+
+def test_an_output_with_a_number_as_its_safe_value_takes_numbers(tmp_path: Path) -> None:
+    fan = (
+        "actuators: {fan: {driver: fake, safe: 0}}\nrules: {r: {when: imu.acc_x > 1, do: [set: {fan: %s}]}}\n"
+    )
+    assert said(tmp_path, IMU + fan % "0.5") == []
+    assert "fan takes numbers, expected a number" in said(tmp_path, IMU + fan % "on")[0]
+
+
+def test_a_syntax_error_is_not_followed_by_what_the_parts_lack(tmp_path: Path) -> None:
+    (only,) = said(tmp_path, "sensors: {")
+    assert "not YAML" in only
+
+
+def test_a_bundle_beside_the_file_comes_before_the_packages_own(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(IMU + ACTIVITY + "state: state\n")
+    config = require(check(path))
+    assert load_model(config.models["activity"], config, path).folder == own_bundles() / "activity"
+    copy = tmp_path / "models" / "activity"
+    shutil.copytree(own_bundles() / "activity", copy, ignore=shutil.ignore_patterns("recording", "*.py"))
+    assert load_model(config.models["activity"], config, path).folder == copy
+
+
+def test_the_path_of_a_bundle_is_relative_to_the_file(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundles" / "mine"
+    shutil.copytree(own_bundles() / "activity", bundle, ignore=shutil.ignore_patterns("recording", "*.py"))
+    assert said(tmp_path, IMU + "models: {activity: {bundle: bundles/mine}}\n") == []
