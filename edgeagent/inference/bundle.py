@@ -1,0 +1,270 @@
+"""A model bundle: a folder whose `bundle.yaml` says what goes into the model, what comes out, and which files it is.
+
+The bundle owns channels, units, rate, window and scaling, so that training and serving cannot drift apart.
+`load_bundle` reads the YAML and looks whether the files are there; `Variant.read` checks a file's hash each time
+before a runtime sees its bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from edgeagent.config.findings import Marks, Report
+from edgeagent.config.quantities import Between, Fraction, Hz, Seconds
+from edgeagent.config.walk import Walker
+from edgeagent.errors import BundleFault, ConfigFault
+from edgeagent.records import Channel, Layout
+
+_FILE = "bundle.yaml"
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+class ChannelKeys(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    unit: str
+
+
+class Scaling(msgspec.Struct, frozen=True, kw_only=True):
+    """x' = (x - mean) / std, a number a channel, on values in the channels' units."""
+
+    mean: list[float]
+    std: list[float]
+
+    def __post_init__(self) -> None:
+        if min(self.std, default=1.0) <= 0:
+            raise ConfigFault("not all above 0", where="std", expected="a positive number a channel")
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    channels: list[ChannelKeys]
+    rate: Hz
+    window: Seconds
+    hop: Seconds
+    max_missing: Fraction = 0.05
+    scaling: Scaling
+
+    def __post_init__(self) -> None:
+        count = len(self.channels)
+        if count == 0 or len({c.name for c in self.channels}) < count:
+            raise ConfigFault("none, or one twice", where="channels", expected="each channel once")
+        if (len(self.scaling.mean), len(self.scaling.std)) != (count, count):
+            found = f"{len(self.scaling.mean)} means and {len(self.scaling.std)} stds"
+            raise ConfigFault(found, where="scaling", expected=f"{count} of each, one a channel")
+        samples = self.window * self.rate
+        if samples < 1 or not math.isclose(samples, round(samples), rel_tol=1e-6):
+            raise ConfigFault(f"{samples:g} samples", where="window", expected="a whole number at this rate")
+        if self.hop <= 0:
+            raise ConfigFault("zero", where="hop", expected="more than 0 s")
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    labels: list[str]
+    scores: Literal["probabilities"]
+
+    def __post_init__(self) -> None:
+        if not self.labels or len(set(self.labels)) < len(self.labels):
+            raise ConfigFault("none, or one twice", where="labels", expected="each label once")
+
+
+class VariantKeys(msgspec.Struct, frozen=True, kw_only=True):
+    file: str
+    sha256: str
+    accelerator: str
+
+    def __post_init__(self) -> None:
+        _refuse_path(self.file)
+        if not _SHA256.fullmatch(self.sha256):
+            raise ConfigFault(
+                "not a SHA-256", where="sha256", expected="64 hex digits, as sha256sum prints them"
+            )
+
+
+class GoldenKeys(msgspec.Struct, frozen=True, kw_only=True):
+    file: str
+    tolerance: Annotated[float, Between(0.0, 1.0)]
+
+    def __post_init__(self) -> None:
+        _refuse_path(self.file)
+
+
+class BundleKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """`bundle.yaml`, key by key."""
+
+    name: str
+    version: str
+    task: Literal["classification"]
+    input: Input
+    output: Output
+    variants: list[VariantKeys]
+    golden: GoldenKeys
+    baseline: Any = None
+    licence: Any = None
+    data: Any = None
+    metrics: Any = None
+
+    def __post_init__(self) -> None:
+        if not self.variants:
+            raise ConfigFault("none", where="variants", expected="at least one model file")
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """One file of the model, for one kind of processor; `name` is the file's."""
+
+    name: str
+    file: Path
+    sha256: str
+    accelerator: str
+
+    def read(self) -> bytes:
+        """The file's bytes. Raises BundleFault if they are not those that the bundle was made with."""
+        try:
+            data = self.file.read_bytes()
+        except OSError as e:
+            raise BundleFault(
+                f"the model file cannot be read ({e.strerror})",
+                where=str(self.file),
+                hint="Copy the bundle again",
+            ) from e
+        if not data:
+            raise BundleFault("the model file is empty", where=str(self.file), hint="Copy the bundle again")
+        found = hashlib.sha256(data).hexdigest()
+        if found != self.sha256:
+            raise BundleFault(
+                f"the model file was altered or cut short: its SHA-256 is {found[:12]}...",
+                where=str(self.file),
+                expected=f"{self.sha256[:12]}... as {_FILE} says",
+                hint="Copy the bundle again",
+            )
+        return data
+
+
+class Golden(msgspec.Struct, frozen=True):
+    """Where the golden vectors are, and by how much a score may be off."""
+
+    file: Path
+    tolerance: float
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle that is complete. `variants` are in order of preference; `sha256` is the first one's."""
+
+    folder: Path
+    name: str
+    version: str
+    layout: Layout
+    window_s: float
+    hop_s: float
+    max_missing: float
+    scaling: Scaling
+    labels: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    golden: Golden
+
+    @property
+    def samples(self) -> int:
+        """How many samples a window has."""
+        return round(self.window_s * self.layout.rate_hz)
+
+    @property
+    def sha256(self) -> str:
+        return self.variants[0].sha256
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle, without reading its models. Raises BundleFault with all that is wrong with it."""
+    keys = _read_keys(folder / _FILE)
+    bundle = Bundle(
+        folder=folder,
+        name=keys.name,
+        version=keys.version,
+        layout=Layout(keys.input.rate, tuple(Channel(c.name, c.unit) for c in keys.input.channels)),
+        window_s=keys.input.window,
+        hop_s=keys.input.hop,
+        max_missing=keys.input.max_missing,
+        scaling=keys.input.scaling,
+        labels=tuple(keys.output.labels),
+        variants=tuple(Variant(v.file, folder / v.file, v.sha256, v.accelerator) for v in keys.variants),
+        golden=Golden(folder / keys.golden.file, keys.golden.tolerance),
+    )
+    files = [*(v.file for v in bundle.variants), bundle.golden.file]
+    if missing := [f.name for f in files if not f.is_file()]:
+        raise BundleFault(
+            f"{', '.join(missing)} is missing",
+            where=str(folder),
+            expected=f"every file that {_FILE} names",
+            hint="Copy the bundle again",
+        )
+    return bundle
+
+
+def find_bundle(name_or_path: str, *, places: Sequence[Path]) -> Path:
+    """The folder of a bundle.
+
+    Args:
+        name_or_path: A name is sought in `places`, in order; anything with a slash is a path.
+        places: Folders that hold bundles; those that do not exist are passed over.
+
+    Raises:
+        BundleFault: It is nowhere; says where it was sought and which bundles there are.
+    """
+    if "/" in name_or_path:
+        folder = Path(name_or_path).expanduser()
+        if not (folder / _FILE).is_file():
+            raise BundleFault(
+                f"no {_FILE} in it", where=str(folder), expected="a bundle's folder", hint="Correct the path"
+            )
+        return folder
+    for place in places:
+        if (place / name_or_path / _FILE).is_file():
+            return place / name_or_path
+    there = sorted({found.parent.name for place in places for found in place.glob(f"*/{_FILE}")})
+    raise BundleFault(
+        f"no bundle {name_or_path!r} in {', '.join(map(str, places))}",
+        expected=f"one of {', '.join(there)}" if there else "",
+        hint="Correct the name, or copy the bundle's folder there"
+        if there
+        else "Copy the bundle's folder there",
+    )
+
+
+def own_bundles() -> Path:
+    """The folder of the bundles that ship with edgeagent: package data, or `models/` of a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def _read_keys(path: Path) -> BundleKeys:
+    report = Report(str(path))
+    try:
+        root = YAML().compose(path.read_text("utf-8-sig"))
+    except (OSError, UnicodeDecodeError, YAMLError) as e:
+        raise BundleFault(f"cannot be read ({e})", where=str(path), hint="Copy the bundle again") from e
+    if root is None:
+        raise BundleFault("the file is empty", where=str(path), hint="Copy the bundle again")
+    keys = Walker(report, Marks(), path.parent).read(root, BundleKeys, ())
+    if report.findings:
+        raise BundleFault(_lines(report.findings), hint="Correct the file, or copy the bundle again")
+    assert isinstance(keys, BundleKeys)
+    return keys
+
+
+def _lines(findings: Iterable[object]) -> str:
+    return "\n".join(str(f) for f in findings)
+
+
+def _refuse_path(file: str) -> None:
+    """A bundle may come from afar: its files lie in its own folder."""
+    if Path(file).name != file:
+        raise ConfigFault(
+            "not a file name", where="file", expected="the name of a file in the bundle's folder"
+        )

@@ -1,0 +1,127 @@
+"""Tiny TFLite models, assembled from the schema's field numbers, so that the tests need no converter.
+
+Source of the numbers: tensorflow/lite/schema/schema.fbs. A field's number is its place in its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flatbuffers  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+
+FLOAT32, INT32, UINT8, INT8 = 0, 2, 3, 9
+FULLY_CONNECTED, TILE, SOFTMAX, CUSTOM, QUANTIZE = 9, 69, 25, 32, 114
+_FULLY_CONNECTED_OPTIONS, _SOFTMAX_OPTIONS = 8, 9
+
+_Put = Callable[[Any, int], None]
+
+
+class Tensor(NamedTuple):
+    """One tensor; without `data` it is computed. `scale` 0 means that it is not quantized."""
+
+    shape: tuple[int, ...]
+    type: int
+    scale: float = 0.0
+    zero_point: int = 0
+    data: npt.NDArray[Any] | None = None
+
+
+class Op(NamedTuple):
+    code: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    custom: str = ""
+
+
+def _table(b: Any, fields: Mapping[int, _Put]) -> int:
+    b.StartObject(max(fields, default=-1) + 1)
+    for slot, put in fields.items():
+        put(b, slot)
+    return int(b.EndObject())
+
+
+def _offset(x: int) -> _Put:
+    return lambda b, slot: b.PrependUOffsetTRelativeSlot(slot, x, 0)
+
+
+def _uint32(x: int) -> _Put:
+    return lambda b, slot: b.PrependUint32Slot(slot, x, 0)
+
+
+def _int32(x: int) -> _Put:
+    return lambda b, slot: b.PrependInt32Slot(slot, x, 0)
+
+
+def _int8(x: int) -> _Put:
+    return lambda b, slot: b.PrependInt8Slot(slot, x, 0)
+
+
+def _float32(x: float) -> _Put:
+    return lambda b, slot: b.PrependFloat32Slot(slot, x, 0.0)
+
+
+def _offsets(b: Any, items: Sequence[int]) -> _Put:
+    b.StartVector(4, len(items), 4)
+    for item in reversed(items):
+        b.PrependUOffsetTRelative(item)
+    return _offset(b.EndVector())
+
+
+def _array(b: Any, values: Sequence[Any], dtype: str) -> _Put:
+    return _offset(b.CreateNumpyVector(np.array(values, dtype=dtype)))
+
+
+def _tensor(b: Any, index: int, t: Tensor) -> int:
+    name = b.CreateString(f"t{index}")
+    fields = {0: _array(b, t.shape, "<i4"), 1: _int8(t.type), 3: _offset(name)}
+    if t.data is not None:
+        fields[2] = _uint32(index + 1)
+    if t.scale:
+        scale, zero = _array(b, [t.scale], "<f4"), _array(b, [t.zero_point], "<i8")
+        fields[4] = _offset(_table(b, {2: scale, 3: zero}))
+    return _table(b, fields)
+
+
+def _options(b: Any, code: int) -> dict[int, _Put]:
+    if code == FULLY_CONNECTED:
+        return {3: _int8(_FULLY_CONNECTED_OPTIONS), 4: _offset(_table(b, {0: _int8(0)}))}
+    if code == SOFTMAX:
+        return {3: _int8(_SOFTMAX_OPTIONS), 4: _offset(_table(b, {0: _float32(1.0)}))}
+    return {}
+
+
+def _op(b: Any, index: int, op: Op) -> int:
+    fields = {1: _array(b, op.inputs, "<i4"), 2: _array(b, op.outputs, "<i4")}
+    return _table(b, {0: _uint32(index), **fields, **_options(b, op.code)})
+
+
+def _code(b: Any, op: Op) -> int:
+    fields = {0: _int8(op.code), 2: _int32(1), 3: _int32(op.code)}
+    if op.custom:
+        fields[1] = _offset(b.CreateString(op.custom))
+    return _table(b, fields)
+
+
+def model(
+    tensors: Sequence[Tensor], ops: Sequence[Op], inputs: Sequence[int], outputs: Sequence[int]
+) -> bytes:
+    """A .tflite file of one subgraph; each operator has its own operator code, each tensor its own buffer."""
+    b = flatbuffers.Builder(1024)
+    buffers = [_table(b, {})]
+    for t in tensors:
+        data = None if t.data is None else b.CreateNumpyVector(np.frombuffer(t.data.tobytes(), np.uint8))
+        buffers.append(_table(b, {} if data is None else {0: _offset(data)}))
+    subgraph = {
+        0: _offsets(b, [_tensor(b, i, t) for i, t in enumerate(tensors)]),
+        1: _array(b, inputs, "<i4"),
+        2: _array(b, outputs, "<i4"),
+        3: _offsets(b, [_op(b, i, op) for i, op in enumerate(ops)]),
+    }
+    graph = _table(b, subgraph)
+    codes = _offsets(b, [_code(b, op) for op in ops])
+    root = _table(b, {0: _uint32(3), 1: codes, 2: _offsets(b, [graph]), 4: _offsets(b, buffers)})
+    b.Finish(root, b"TFL3")
+    return bytes(b.Output())

@@ -1,0 +1,127 @@
+"""A bundle is used whole or not at all, and says what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import classifier, write_bundle
+
+from edgeagent.errors import BundleFault
+from edgeagent.inference.bundle import find_bundle, load_bundle, own_bundles
+from edgeagent.inference.engine import variants_for
+from edgeagent.records import Channel
+
+pytestmark = pytest.mark.tflite_runtime
+
+
+def test_a_bundle_says_what_goes_in_and_what_comes_out(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path)
+    assert bundle.layout.channels == (Channel("x", "m/s2"), Channel("y", "m/s2"), Channel("z", "m/s2"))
+    assert (bundle.layout.rate_hz, bundle.window_s, bundle.hop_s, bundle.samples) == (4.0, 1.0, 0.5, 4)
+    assert (bundle.name, bundle.version, bundle.labels) == ("tiny", "1.0", ("rest", "walk", "run"))
+    assert bundle.variants[0].read() == classifier()
+    assert bundle.sha256 == bundle.variants[0].sha256
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ("task: classification", "task: regression", "task: not one of the choices, found 'regression'"),
+        ("rate: 4 Hz", "rate: 4 kg", "wrong unit 'kg'"),
+        ("rate: 4 Hz", "rate: 4.3 Hz", "window: 4.3 samples"),
+        ("hop: 0.5 s", "hop: 0 s", "hop: zero"),
+        ("max_missing", "max_mising", "Did you mean 'max_missing'?"),
+        ("max_missing: 0.25", "max_missing: 25", "a number from 0 to 1"),
+        ("mean: [10.0, ", "mean: [", "2 means and 3 stds, expected 3 of each"),
+        ("std: [4.0, ", "std: [0.0, ", "std: not all above 0"),
+        ("{name: y,", "{name: x,", "channels: none, or one twice"),
+        ("labels: [rest, walk, run]", "labels: []", "labels: none"),
+        ("scores: probabilities", "scores: logits", "found 'logits', expected probabilities"),
+        ("file: model_0", "file: ../model_0", "file: not a file name"),
+        ("sha256: ", "sha256: x", "not a SHA-256"),
+        ("accelerator: cpu", "acelerator: cpu", "the key 'accelerator' is missing"),
+        ("golden:", "golden: [", "cannot be read"),
+        ("name: tiny\n", "", "the key 'name' is missing"),
+    ],
+)
+def test_what_is_wrong_in_bundle_yaml_is_named_with_its_line(
+    tmp_path: Path, right: str, wrong: str, says: str
+) -> None:
+    write_bundle(tmp_path)
+    file = tmp_path / "bundle.yaml"
+    text = file.read_text()
+    assert right in text
+    file.write_text(text.replace(right, wrong, 1))
+    with pytest.raises(BundleFault) as fault:
+        load_bundle(tmp_path)
+    assert says in str(fault.value)
+    assert str(file) in str(fault.value)
+
+
+def test_all_faults_of_a_bundle_are_told_at_once(tmp_path: Path) -> None:
+    write_bundle(tmp_path)
+    file = tmp_path / "bundle.yaml"
+    file.write_text(file.read_text().replace("4 Hz", "4 kg").replace("0.5 s", "half a second"))
+    with pytest.raises(BundleFault, match=r"(?s)bundle.yaml:6:.*bundle.yaml:8:"):
+        load_bundle(tmp_path)
+
+
+def test_an_empty_bundle_yaml_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "bundle.yaml").touch()
+    with pytest.raises(BundleFault, match="the file is empty"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model_0.tflite", "golden.npz"])
+def test_a_file_that_is_missing_is_named(tmp_path: Path, name: str) -> None:
+    write_bundle(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(BundleFault, match=f"{name} is missing.*Copy the bundle again"):
+        load_bundle(tmp_path)
+
+
+def test_a_model_file_that_was_altered_is_not_read(tmp_path: Path) -> None:
+    variant = write_bundle(tmp_path).variants[0]
+    variant.file.write_bytes(classifier()[:-1])
+    with pytest.raises(BundleFault, match="altered or cut short: its SHA-256 is"):
+        variant.read()
+
+
+def test_an_empty_model_file_says_so(tmp_path: Path) -> None:
+    variant = write_bundle(tmp_path).variants[0]
+    variant.file.write_bytes(b"")
+    with pytest.raises(BundleFault, match="the model file is empty"):
+        variant.read()
+
+
+def test_a_name_is_sought_in_the_places_in_order(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "second" / "tiny")
+    places = [tmp_path / "first", tmp_path / "second"]
+    assert find_bundle("tiny", places=places) == tmp_path / "second" / "tiny"
+    write_bundle(tmp_path / "first" / "tiny")
+    assert find_bundle("tiny", places=places) == tmp_path / "first" / "tiny"
+
+
+def test_a_bundle_that_is_nowhere_says_where_it_was_sought_and_what_there_is(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "first" / "tiny")
+    with pytest.raises(BundleFault, match=r"no bundle 'tyni' in .*first, .*second; expected one of tiny"):
+        find_bundle("tyni", places=[tmp_path / "first", tmp_path / "second"])
+
+
+def test_a_path_is_a_path(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "tiny")
+    assert find_bundle(str(tmp_path / "tiny"), places=[]) == tmp_path / "tiny"
+    with pytest.raises(BundleFault, match=r"no bundle\.yaml in it"):
+        find_bundle(str(tmp_path), places=[])
+
+
+def test_the_shipped_bundles_lie_beside_the_package() -> None:
+    assert own_bundles().name == "models"
+    assert own_bundles().is_dir()
+
+
+def test_a_bundle_without_a_variant_for_this_machine_says_what_it_has(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path, accelerator="edgetpu")
+    with pytest.raises(BundleFault, match="no variant for cpu; it has: edgetpu"):
+        variants_for(bundle, "auto")

@@ -1,0 +1,72 @@
+"""A tiny int8 classifier in a bundle: 4 samples of 3 channels in, three labels out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from flatmodel import CUSTOM, FULLY_CONNECTED, INT8, INT32, SOFTMAX, Op, Tensor, model
+
+from edgeagent.inference.bundle import Bundle, load_bundle
+from edgeagent.inference.engine import signature
+from edgeagent.inference.tflite import TfliteModel, find_runtime
+from edgeagent.records import Float32Array
+
+_WINDOW, _WEIGHTS, _BIAS, _LOGITS, _SCORES = range(5)
+
+
+def classifier(*, custom_op: str = "", input_type: int = INT8) -> bytes:
+    """The .tflite bytes; with `custom_op` the softmax is replaced by an operator that nobody has."""
+    weights = np.random.default_rng(7).integers(-127, 128, (3, 12)).astype(np.int8)
+    tensors = [
+        Tensor((1, 4, 3), input_type, 0.05, 3),
+        Tensor((3, 12), INT8, 0.02, 0, weights),
+        Tensor((3,), INT32, 0.001, 0, np.zeros(3, np.int32)),
+        Tensor((1, 3), INT8, 0.1, 0),
+        Tensor((1, 3), INT8, 1 / 256, -128),
+    ]
+    last = Op(CUSTOM, (_LOGITS,), (_SCORES,), custom_op) if custom_op else Op(SOFTMAX, (_LOGITS,), (_SCORES,))
+    ops = [Op(FULLY_CONNECTED, (_WINDOW, _WEIGHTS, _BIAS), (_LOGITS,)), last]
+    return model(tensors, ops, [_WINDOW], [_SCORES])
+
+
+def windows(count: int = 5) -> Float32Array:
+    """float32[count, 4, 3] of what the classifier's channels may hold."""
+    return np.random.default_rng(11).normal(10.0, 4.0, (count, 4, 3)).astype(np.float32)
+
+
+YAML = """\
+name: tiny
+version: "1.0"
+task: classification
+input:
+  channels: [{{name: x, unit: m/s2}}, {{name: y, unit: m/s2}}, {{name: z, unit: m/s2}}]
+  rate: 4 Hz
+  window: 1 s
+  hop: 0.5 s
+  max_missing: 0.25
+  scaling: {{mean: [10.0, 10.0, 10.0], std: [4.0, 4.0, 4.0]}}
+output: {{labels: [rest, walk, run], scores: probabilities}}
+variants: [{variants}]
+golden: {{file: golden.npz, tolerance: 0.05}}
+licence: Apache-2.0
+"""
+
+
+def write_bundle(folder: Path, models: Sequence[bytes] = (), *, accelerator: str = "cpu") -> Bundle:
+    """A bundle whose variants are these files (default: the good classifier), with the classifier's golden vectors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for i, data in enumerate(models or [classifier()]):
+        (folder / f"model_{i}.tflite").write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        entries.append(f"{{file: model_{i}.tflite, sha256: {digest}, accelerator: {accelerator}}}")
+    (folder / "bundle.yaml").write_text(YAML.format(variants=", ".join(entries)))
+    (folder / "golden.npz").touch()
+    bundle = load_bundle(folder)
+    runtime = TfliteModel(find_runtime(), classifier(), signature(bundle))
+    outputs = np.array([runtime.predict(one) for one in windows()])
+    np.savez(folder / "golden.npz", inputs=windows(), outputs=outputs)
+    return bundle
