@@ -1,0 +1,186 @@
+"""A model in a child process: what it does wrong costs one request, never the agent.
+
+The only file that starts processes. Deadlines are in real time whatever the clock: a worker computes in no other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, BinaryIO
+
+from edgeagent.errors import BundleFault, InferenceFault
+from edgeagent.inference.bundle import Bundle, Variant
+from edgeagent.inference.engine import ModelEngine, signature
+from edgeagent.inference.tflite import Signature
+from edgeagent.inference.worker import ANSWER_BYTES, FAULT, OK, PREDICT, map_tensors, tensor_bytes
+from edgeagent.timebase import Clock
+
+if TYPE_CHECKING:
+    from edgeagent.records import Float32Array
+
+LOAD_DEADLINE_S = 60.0  # a slow SD card, cold: numpy and LiteRT are 60 MB
+MEMORY_BYTES = 256_000_000  # beyond the runtime itself; MobileNetV2 with all of Python needs 200 MB
+_GRACE_S = 1.0  # from end-of-file to the exit code
+# One thread of ours computes: no pools and arenas for others.
+_FRUGAL = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+
+
+class Supervisor(ModelEngine):
+    """The engine of `isolation: process`.
+
+    Args:
+        bundle, requested, clock: As in `ModelEngine`.
+        deadline_s: A request that takes longer is taken for hung, and its worker killed.
+        threads: The runtime's.
+        memory_bytes: How much the worker may take beyond Python and the runtime.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        requested: str,
+        clock: Clock,
+        deadline_s: float = 2.0,
+        threads: int = 1,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        super().__init__(bundle, requested, clock)
+        self._deadline_s = deadline_s
+        self._settings = {"threads": threads, "memory_bytes": memory_bytes}
+
+    def _make_runner(self, variant: Variant) -> _Child:
+        model = variant.read()
+        try:
+            return _Child(variant.name, model, signature(self.bundle), self._deadline_s, self._settings)
+        except OSError as e:
+            raise InferenceFault(f"no process can be started for {variant.name} ({e})") from e
+
+
+class _Child:
+    """One worker process and what is shared with it."""
+
+    def __init__(
+        self, name: str, model: bytes, shape: Signature, deadline_s: float, settings: dict[str, int]
+    ) -> None:
+        self._name = name
+        self._deadline_s = deadline_s
+        self._settings = {"signature": shape._asdict(), **settings}
+        with ExitStack() as handed, ExitStack() as kept:
+            self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            kept.enter_context(self._socket)
+            handed.enter_context(theirs)
+            tensors = handed.enter_context(_memory("tensors", b"\0" * tensor_bytes(shape)))
+            model_file = handed.enter_context(_memory("model", model))
+            self._values, self._scores = map_tensors(tensors.fileno(), shape)
+            stderr_fd, words_fd = os.pipe()
+            self._stderr = kept.enter_context(open(stderr_fd, "rb", buffering=0))
+            words = handed.enter_context(open(words_fd, "wb", buffering=0))
+            os.set_blocking(stderr_fd, False)
+            os.set_blocking(words_fd, False)  # whoever fills it loses words, and does not hang
+            self._process = _spawn((theirs.fileno(), tensors.fileno(), model_file.fileno()), words)
+            self._kept = kept.pop_all()
+        self.pid = self._process.pid
+
+    def load(self) -> str:
+        self._socket.settimeout(LOAD_DEADLINE_S)
+        self._send(json.dumps(self._settings).encode())
+        backend = self._receive("loading")
+        self._socket.settimeout(self._deadline_s)
+        return backend
+
+    def predict(self, values: Float32Array) -> Float32Array:
+        self._values[:] = values
+        self._send(PREDICT)
+        self._receive("predicting")
+        return self._scores.copy()
+
+    def abort(self) -> None:
+        self._process.kill()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._kept.close()
+
+    def _send(self, packet: bytes) -> None:
+        try:
+            self._socket.send(packet)
+        except OSError:
+            raise self._death("idle") from None
+
+    def _receive(self, doing: str) -> str:
+        """The text of the worker's answer. Raises what it answered, or InferenceFault for its death or silence."""
+        try:
+            reply = self._socket.recv(ANSWER_BYTES)
+        except TimeoutError:
+            raise self._silence(doing) from None
+        except OSError:
+            reply = b""
+        if not reply:
+            raise self._death(doing)
+        if reply[:1] == FAULT:
+            words = json.loads(reply[1:])
+            kind = BundleFault if words.pop("kind") == "BundleFault" else InferenceFault
+            raise kind(**words)
+        return reply[len(OK) :].decode()
+
+    def _silence(self, doing: str) -> InferenceFault:
+        return InferenceFault(
+            f"the worker hung while {doing} with {self._name}: no answer within {self._socket.gettimeout():g} s, "
+            "so it was killed",
+            hint="A model that is slow but sound needs a longer inference.deadline",
+        )
+
+    def _death(self, doing: str) -> InferenceFault:
+        try:
+            code = self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        return InferenceFault(
+            f"the worker died while {doing} with {self._name} ({_how(code)}{self._last_words()})",
+            hint=_HINTS.get(-code, ""),
+        )
+
+    def _last_words(self) -> str:
+        """The last line that the worker wrote, after a colon; "" if it wrote none."""
+        lines = (self._stderr.read(ANSWER_BYTES) or b"").decode(errors="replace").split("\n")
+        said = [line.strip() for line in lines if line.strip() and not line.startswith("INFO:")]
+        return f": {said[-1]}" if said else ""
+
+
+_HINTS: dict[int, str] = {
+    signal.SIGSEGV: "The model file is malformed, or a delegate does not fit the runtime",
+    signal.SIGABRT: "The model file is malformed, or asks for more memory than it may have",
+    signal.SIGKILL: "If nobody killed it, the machine ran out of memory: see dmesg",
+}
+
+
+def _spawn(handed: tuple[int, int, int], words: BinaryIO) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-P", "-m", "edgeagent.inference.worker", *map(str, handed)],
+        pass_fds=handed,
+        stdin=subprocess.DEVNULL,
+        stdout=words,
+        stderr=words,
+        env={**os.environ, **_FRUGAL},
+        process_group=0,  # Ctrl-C on the terminal is for the agent
+    )
+
+
+def _how(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _memory(name: str, content: bytes) -> BinaryIO:
+    """Anonymous memory as a file, its offset at 0."""
+    file = open(os.memfd_create(name), "w+b")  # noqa: SIM115
+    file.write(content)
+    file.seek(0)
+    return file

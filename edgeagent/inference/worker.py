@@ -1,0 +1,96 @@
+"""The child process in which a model runs: `python -m edgeagent.inference.worker`, started by the supervisor only.
+
+It has three inherited descriptors: a SOCK_SEQPACKET socket, whose end-of-file is how it dies with its parent; a
+memfd with the tensors (float32: the window, then the scores); and a memfd with the model's bytes, which the parent
+has checked. It opens no device, imports no more of the agent than it must (memory), and answers each packet with
+one: OK and text, or FAULT and a fault's words as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeagent.errors import Fault
+from edgeagent.inference.tflite import Signature, TfliteModel, find_runtime
+
+if TYPE_CHECKING:
+    from edgeagent.records import Float32Array
+
+PREDICT = b"p"
+OK, FAULT = b"+", b"!"
+ANSWER_BYTES = 8192
+_SETTINGS_BYTES = 65536
+_NAME = "edgeagent-model"
+_KILL_FIRST = 500  # oom_score_adj: short of memory, the kernel is to take the worker and not the agent
+
+
+def tensor_bytes(signature: Signature) -> int:
+    """The size of the shared memory."""
+    return 4 * (signature.samples * signature.channels + signature.labels)
+
+
+def map_tensors(fd: int, signature: Signature) -> tuple[Float32Array, Float32Array]:
+    """The shared window float32[samples, channels] and scores float32[labels]."""
+    memory = np.frombuffer(mmap.mmap(fd, tensor_bytes(signature)), dtype=np.float32)
+    values, scores = np.split(memory, [signature.samples * signature.channels])
+    return values.reshape(signature.samples, signature.channels), scores
+
+
+def main(channel: int, tensors: int, model_file: int) -> None:
+    """Load what the first packet describes, then answer until end-of-file."""
+    _become_a_worker()
+    settings = json.loads(os.read(channel, _SETTINGS_BYTES))
+    signature = Signature(**settings["signature"])
+    try:
+        runtime = find_runtime()
+        _limit_memory(settings["memory_bytes"])
+        with open(model_file, "rb") as file:
+            model = TfliteModel(runtime, file.read(), signature, settings["threads"])
+    except Fault as e:
+        os.write(channel, _fault(e))
+        return
+    os.write(channel, OK + model.backend.encode())
+    _serve(channel, model, *map_tensors(tensors, signature))
+
+
+def _serve(channel: int, model: TfliteModel, values: Float32Array, scores: Float32Array) -> None:
+    while os.read(channel, len(PREDICT)):
+        try:
+            scores[:] = model.predict(values)
+        except Fault as e:
+            os.write(channel, _fault(e))
+        else:
+            os.write(channel, OK)
+
+
+def _become_a_worker() -> None:
+    """Signals meant for the agent's whole group are not for us: the socket ends us, or SIGKILL."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path("/proc/self/comm").write_text(_NAME)
+    Path("/proc/self/oom_score_adj").write_text(str(_KILL_FIRST))
+
+
+def _limit_memory(more_bytes: int) -> None:
+    """Let the address space grow by so much and no further: a malformed model asked for 11 GB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + more_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _fault(e: Fault) -> bytes:
+    words = {"kind": type(e).__name__, "what": e.what[:1000], "expected": e.expected, "hint": e.hint}
+    return FAULT + json.dumps(words).encode()
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:4]))

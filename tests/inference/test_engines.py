@@ -1,0 +1,355 @@
+"""Whatever a model does, the agent goes on: both engines, then what only the child process can promise."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flatmodel import INT8, INT32, TILE, Op, Tensor, model
+from tiny import classifier, windows, write_bundle
+
+from edgeagent.agent.clock import RealClock, VirtualClock
+from edgeagent.errors import Bug, BundleFault, ConfigFault, InferenceFault
+from edgeagent.inference import Answer
+from edgeagent.inference.bundle import Bundle
+from edgeagent.inference.engine import ModelEngine
+from edgeagent.inference.inline import Inline
+from edgeagent.inference.recovery import FAILURES_A_VARIANT, QUARANTINE_NS
+from edgeagent.inference.supervisor import Supervisor
+from edgeagent.records import NS_PER_S, Float32Array
+from edgeagent.timebase import Clock
+
+pytestmark = pytest.mark.tflite_runtime
+
+Build = Callable[[Bundle, str, Clock], ModelEngine]
+WINDOW = windows(1)[0]
+
+
+@pytest.fixture(params=[Supervisor, Inline])
+def build(request: pytest.FixtureRequest) -> Build:
+    kind: Build = request.param
+    return kind
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock(now_ns=10**15)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return write_bundle(tmp_path)
+
+
+@pytest.fixture
+def supervisor(bundle: Bundle, clock: VirtualClock) -> Iterator[Supervisor]:
+    with closing(Supervisor(bundle, "auto", clock)) as engine:
+        engine.start()
+        yield engine
+
+
+def _golden(bundle: Bundle) -> tuple[Float32Array, Float32Array]:
+    with np.load(bundle.golden.file) as file:
+        return file["inputs"], file["outputs"]
+
+
+def _pid(engine: ModelEngine) -> int:
+    pid = engine.status()["pid"]
+    assert isinstance(pid, int)
+    return pid
+
+
+def _until_it_serves(engine: ModelEngine, clock: VirtualClock) -> Answer:
+    """The first answer, waiting out each back-off; fails if one variant may fail more often than it should."""
+    for _ in range(FAILURES_A_VARIANT):
+        try:
+            return engine.predict(WINDOW)
+        except InferenceFault:
+            clock.sleep_s(2)
+    return pytest.fail(f"still not serving: {engine.status()}")
+
+
+# Both engines
+
+
+def test_an_engine_gives_a_score_a_label_and_says_who_gave_it(
+    build: Build, bundle: Bundle, clock: VirtualClock
+) -> None:
+    with closing(build(bundle, "auto", clock)) as engine:
+        engine.start()
+        for window, expected in zip(*_golden(bundle), strict=True):
+            answer = engine.predict(window)
+            np.testing.assert_allclose(answer.scores, expected, atol=1e-6)
+            assert (answer.variant, answer.accelerator) == ("model_0.tflite", "cpu")
+
+
+def test_status_tells_what_was_asked_and_got_and_why(
+    build: Build, bundle: Bundle, clock: VirtualClock
+) -> None:
+    engine = build(bundle, "auto", clock)
+    assert engine.status()["state"] == "starting"
+    with closing(engine):
+        engine.start()
+        status = engine.status()
+    assert (status["asked"], status["got"], status["state"]) == ("auto", "cpu", "ok")
+    assert (status["restarts"], status["last_error"]) == (0, "")
+    assert "first of the bundle's variants" in str(status["why"])
+    assert str(status["backend"]).startswith(("ai-edge-litert 2", "tflite-runtime 2.14"))
+
+
+def test_an_accelerator_that_is_not_there_is_refused_with_those_that_are(
+    build: Build, bundle: Bundle
+) -> None:
+    with pytest.raises(ConfigFault, match="'edgetpu' is not known here; expected auto or cpu"):
+        build(bundle, "edgetpu", RealClock())
+
+
+def test_a_window_with_nan_in_it_is_refused_and_the_model_goes_on(
+    build: Build, bundle: Bundle, clock: VirtualClock
+) -> None:
+    with closing(build(bundle, "auto", clock)) as engine:
+        engine.start()
+        broken = WINDOW.copy()
+        broken[:, 1] = np.nan
+        with pytest.raises(InferenceFault, match="no sample at all"):
+            engine.predict(broken)
+        assert sum(engine.predict(WINDOW).scores) == pytest.approx(1, abs=0.02)
+        assert engine.status()["restarts"] == 0
+
+
+def test_a_window_of_another_shape_is_our_bug(build: Build, bundle: Bundle, clock: VirtualClock) -> None:
+    with closing(build(bundle, "auto", clock)) as engine, pytest.raises(Bug, match=r"\(1, 3\)"):
+        engine.predict(np.zeros((1, 3), np.float32))
+
+
+def test_a_model_that_fails_its_golden_vectors_does_not_serve(
+    build: Build, bundle: Bundle, clock: VirtualClock
+) -> None:
+    inputs, outputs = _golden(bundle)
+    np.savez(bundle.golden.file, inputs=inputs, outputs=outputs[:, ::-1])
+    with closing(build(bundle, "auto", clock)) as engine:
+        with pytest.raises(BundleFault, match="fails its golden vectors"):
+            engine.start()
+        assert engine.status()["state"] == "quarantined"
+        with pytest.raises(InferenceFault, match=r"quarantined .*It is tried again in 300\.0 s"):
+            engine.predict(WINDOW)
+
+
+def test_a_model_that_was_altered_never_reaches_the_runtime(
+    build: Build, bundle: Bundle, clock: VirtualClock
+) -> None:
+    bundle.variants[0].file.write_bytes(classifier()[:200])
+    with closing(build(bundle, "auto", clock)) as engine:
+        with pytest.raises(BundleFault, match="altered or cut short"):
+            engine.start()
+        assert engine.status()["pid"] is None
+
+
+def test_an_unsupported_operator_gives_way_to_the_next_variant(
+    build: Build, tmp_path: Path, clock: VirtualClock
+) -> None:
+    bundle = write_bundle(tmp_path, [classifier(custom_op="edgetpu-custom-op"), classifier()])
+    with closing(build(bundle, "auto", clock)) as engine:
+        engine.start()
+        assert engine.predict(WINDOW).variant == "model_1.tflite"
+        why = str(engine.status()["why"])
+    assert why.startswith(
+        "model_1.tflite, because model_0.tflite: the model needs the operator edgetpu-custom-op"
+    )
+
+
+def test_a_quarantined_model_serves_once_its_bundle_was_mended(
+    build: Build, bundle: Bundle, clock: VirtualClock
+) -> None:
+    bundle.variants[0].file.write_bytes(b"")
+    with closing(build(bundle, "auto", clock)) as engine:
+        with pytest.raises(BundleFault, match="is empty"):
+            engine.start()
+        bundle.variants[0].file.write_bytes(classifier())
+        clock.sleep_s(QUARANTINE_NS / NS_PER_S)
+        engine.predict(WINDOW)
+        assert engine.status()["state"] == "ok"
+
+
+def test_a_closed_engine_predicts_no_more(build: Build, bundle: Bundle, clock: VirtualClock) -> None:
+    engine = build(bundle, "auto", clock)
+    engine.start()
+    engine.close()
+    engine.close()
+    with pytest.raises(InferenceFault, match="is closed"):
+        engine.predict(WINDOW)
+
+
+# The child process alone
+
+
+def test_a_worker_that_was_killed_between_requests_costs_one_and_comes_back(
+    supervisor: Supervisor, clock: VirtualClock
+) -> None:
+    first = _pid(supervisor)
+    os.kill(first, signal.SIGKILL)
+    with pytest.raises(InferenceFault, match=r"the worker died while .* \(SIGKILL\).*ran out of memory"):
+        supervisor.predict(WINDOW)
+    with pytest.raises(InferenceFault, match=r"restarting .*tried again in 0\.2 s"):
+        supervisor.predict(WINDOW)
+    assert supervisor.status()["pid"] is None
+    clock.sleep_s(0.2)
+    supervisor.predict(WINDOW)
+    assert _pid(supervisor) != first
+    assert supervisor.status()["restarts"] == 1
+
+
+def test_a_worker_that_is_killed_during_a_request_costs_that_request(
+    supervisor: Supervisor, clock: VirtualClock
+) -> None:
+    os.kill(_pid(supervisor), signal.SIGSTOP)  # so that the request is under way for certain
+    kill = threading.Timer(0.05, os.kill, (_pid(supervisor), signal.SIGKILL))
+    kill.start()
+    with pytest.raises(InferenceFault, match=r"died while predicting with model_0.tflite \(SIGKILL\)"):
+        supervisor.predict(WINDOW)
+    kill.join()
+    clock.sleep_s(1)
+    supervisor.predict(WINDOW)
+
+
+def test_a_worker_that_hangs_past_its_deadline_is_killed(bundle: Bundle, clock: VirtualClock) -> None:
+    with closing(Supervisor(bundle, "auto", clock, deadline_s=0.05)) as engine:
+        engine.start()
+        pid = _pid(engine)
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(
+            InferenceFault, match=r"hung while predicting .* no answer within 0\.05 s, so it was killed"
+        ):
+            engine.predict(WINDOW)
+        assert not Path(f"/proc/{pid}").exists()
+        assert engine.status()["state"] == "restarting"
+
+
+@pytest.mark.parametrize("broken", [classifier()[:600], np.random.default_rng(3).bytes(900), b"TFL3"])
+def test_a_malformed_model_with_the_right_hash_harms_only_its_worker(
+    tmp_path: Path, clock: VirtualClock, broken: bytes
+) -> None:
+    """tflite-runtime dies of some of these (SIGSEGV), LiteRT refuses them: either way the next variant serves."""
+    bundle = write_bundle(tmp_path, [broken, classifier()])
+    with closing(Supervisor(bundle, "auto", clock)) as engine:
+        assert _until_it_serves(engine, clock).variant == "model_1.tflite"
+        assert engine.status()["state"] == "ok"
+        assert "model_0.tflite: " in str(engine.status()["last_error"])
+
+
+def test_a_model_that_asks_for_more_memory_than_it_may_have_is_stopped(
+    tmp_path: Path, clock: VirtualClock
+) -> None:
+    times = Tensor((2,), INT32, data=np.array([1, 50_000_000], np.int32))  # of 12 bytes
+    greedy = model(
+        [Tensor((1, 12), INT8, 0.1), times, Tensor((1, 12), INT8, 0.1)], [Op(TILE, (0, 1), (2,))], [0], [2]
+    )
+    bundle = write_bundle(tmp_path, [greedy, classifier()])
+    with closing(Supervisor(bundle, "auto", clock)) as engine:
+        assert _until_it_serves(engine, clock).variant == "model_1.tflite"
+        assert "memory" in str(engine.status()["last_error"])
+    with closing(
+        Supervisor(bundle, "auto", clock, memory_bytes=4 * 10**9)
+    ) as engine:  # it was the limit, then
+        engine.start()
+        assert "[1, 600000000]" in str(engine.status()["last_error"])
+
+
+def test_signals_to_the_terminals_group_do_not_end_the_worker(supervisor: Supervisor) -> None:
+    pid = _pid(supervisor)
+    assert os.getpgid(pid) != os.getpgid(0)
+    os.kill(pid, signal.SIGINT)
+    os.kill(pid, signal.SIGTERM)
+    supervisor.predict(WINDOW)
+    assert _pid(supervisor) == pid
+
+
+def test_ps_shows_what_the_worker_is(supervisor: Supervisor) -> None:
+    assert Path(f"/proc/{_pid(supervisor)}/comm").read_text().strip() == "edgeagent-model"
+
+
+def test_short_of_memory_the_kernel_takes_the_worker_first(supervisor: Supervisor) -> None:
+    ours = int(Path("/proc/self/oom_score_adj").read_text())
+    assert int(Path(f"/proc/{_pid(supervisor)}/oom_score_adj").read_text()) > ours
+
+
+def test_the_agent_itself_loads_no_runtime(tmp_path: Path, bundle: Bundle) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+from edgeagent.agent.clock import RealClock
+from edgeagent.inference.bundle import load_bundle
+from edgeagent.inference.supervisor import Supervisor
+engine = Supervisor(load_bundle(Path({str(bundle.folder)!r})), "auto", RealClock())
+engine.start()
+engine.close()
+sys.exit(any("litert" in name or "tflite_runtime" in name for name in sys.modules))
+"""
+    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False).returncode == 0
+
+
+def test_the_worker_ends_with_its_parent_even_if_that_is_killed(tmp_path: Path, bundle: Bundle) -> None:
+    program = f"""
+import os, signal
+from pathlib import Path
+from edgeagent.agent.clock import RealClock
+from edgeagent.inference.bundle import load_bundle
+from edgeagent.inference.supervisor import Supervisor
+engine = Supervisor(load_bundle(Path({str(bundle.folder)!r})), "auto", RealClock())
+engine.start()
+print(engine.status()["pid"], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    # As the next best parent we can tell when the orphan ends.
+    assert ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    try:
+        parent = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, check=False
+        )
+        code = os.waitpid(int(parent.stdout), 0)[1]
+    finally:
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    assert (parent.returncode, code) == (-signal.SIGKILL, 0)
+
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def test_close_from_another_thread_ends_a_request_under_way(supervisor: Supervisor) -> None:
+    os.kill(_pid(supervisor), signal.SIGSTOP)
+    closing_soon = threading.Timer(0.05, supervisor.close)
+    closing_soon.start()
+    with pytest.raises(InferenceFault, match="died while predicting"):
+        supervisor.predict(WINDOW)
+    closing_soon.join()
+    assert supervisor.status()["pid"] is None
+
+
+def test_a_folder_full_of_a_technicians_scripts_does_not_confuse_the_worker(
+    bundle: Bundle, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('not the numpy you sought')")
+    monkeypatch.chdir(tmp_path)
+    with closing(Supervisor(bundle, "auto", clock)) as engine:
+        engine.start()
+
+
+def test_no_descriptor_is_left_behind(bundle: Bundle, clock: VirtualClock) -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = descriptors()
+    for _ in range(2):
+        engine = Supervisor(bundle, "auto", clock)
+        engine.start()
+        engine.close()
+    assert descriptors() == before
