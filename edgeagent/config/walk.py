@@ -140,6 +140,9 @@ class Walker:
             named = self._named_by_key(items, names.folder, path, shared)
         if named is None:
             return WRONG
+        if names.by == "key":
+            for beside in (item for item in items if item.key != named.name):
+                self._unknown(beside, path, list(shared))
         try:
             wanted = parts.find(names.folder, named.name).Options
         except ConfigFault as fault:
@@ -182,13 +185,8 @@ class Walker:
             return self.struct([item for item in items if item.key != "driver"], wanted, path)
         if names.by == "policy":
             return self.struct(items, wanted, path)
-        value = WRONG
-        for item in items:
-            if item.key == named.name:
-                value = self._value_of_key(item.node, wanted, (*path, item.key))
-            else:
-                self._unknown(item, path, [])
-        return value
+        node = next(item.node for item in items if item.key == named.name)
+        return self._value_of_key(node, wanted, (*path, named.name))
 
     def _value_of_key(self, node: Node, wanted: Any, path: Path) -> Any:
         """The options behind a key; a bare scalar fills the struct's only required key."""
@@ -276,7 +274,7 @@ class Walker:
         self._report.fault(
             item.mark,
             f"{dotted(path)}: unknown key '{item.key}'" if path else f"unknown key '{item.key}'",
-            expected=f"{'one of ' if len(known) > 1 else ''}{', '.join(known) or 'no such key'}",
+            expected=f"{'one of ' if len(known) > 1 else ''}{', '.join(known) or 'no key here'}",
             hint=nearest(item.key, known),
         )
 
