@@ -24,6 +24,7 @@ class Counts:
         self.scored = 0
         self.correct = 0
         self.last: dict[str, Prediction] = {}
+        self.last_truth: dict[str, str | None] = {}
         self._latency_ns: deque[int] = deque(maxlen=_LATENCIES)
 
     def samples_seen(self, sensor: str, count: int, missing: int) -> None:
@@ -33,6 +34,7 @@ class Counts:
     def predicted(self, prediction: Prediction, truth: str | None) -> None:
         """A window has its prediction, or the reason for there being none; `truth` is None if unknown."""
         self.last[prediction.pipeline] = prediction
+        self.last_truth[prediction.pipeline] = truth
         if prediction.skipped is not None:
             self.windows_unpredicted[prediction.pipeline] += 1
             return

@@ -195,6 +195,10 @@ class Core:
         """Requests without an answer yet."""
         return len(self._waiting)
 
+    def values(self) -> dict[str, float | str | bool]:
+        """What the rules see now: `sensor.channel` and `pipeline.label`, newest values."""
+        return {name: fact.value for name, fact in self._facts.items()}
+
     def rule_status(self) -> dict[str, dict[str, object]]:
         return self._rules.status()
 

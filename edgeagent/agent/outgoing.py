@@ -226,6 +226,7 @@ class Outgoing:
 
     def reroute(self, config: Config) -> None:
         self._stop_senders()
+        self._senders.clear()
         self._config = config
         routes = _routes(config)
         self._loop.ask(lambda outbox: outbox.route(routes))
@@ -289,7 +290,7 @@ class Outgoing:
             sender.stop()
         for thread in self._threads:
             thread.join(_JOIN_S / len(self._threads))
-        self._senders, self._threads = {}, []
+        self._threads = []
 
     def _kick(self) -> None:
         for sender in list(self._senders.values()):

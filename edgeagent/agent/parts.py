@@ -63,6 +63,7 @@ class Parts:
         truths = {name: s.truth for name, s in sensors_now.items() if s.truth is not None}
         counts = previous.core.counts if previous is not None else None
         self.core: Core = compose.core(config, models, truths, run, counts)
+        self._models = models
         self.lanes = {key: self._lane(key, bundle) for key, bundle in models.items()}
 
     def _lane(self, key: str, bundle: Bundle) -> Lane:
@@ -130,6 +131,7 @@ class Parts:
             "models": {key: lane.engine.status() | {"stale": lane.stale} for key, lane in self.lanes.items()},
             "rules": self.core.rule_status(),
             "actuators": {name: actuator.state() for name, actuator in self.actuators.items()},
+            "values": self.core.values(),
             "sampling": self.core.sampling_counters(),
             "counts": counts.as_dict(speed),
         }
@@ -142,7 +144,13 @@ class Parts:
             "label": last.label if last else None,
             "score": last.score if last else None,
             "skipped": last.skipped if last else None,
+            "scores": dict(zip(self._labels(name), last.scores, strict=False)) if last else {},
+            "truth": counts.last_truth.get(name),
         }
+
+    def _labels(self, pipeline: str) -> tuple[str, ...]:
+        model = self.config.pipelines[pipeline].model
+        return self._models[model].labels if model is not None else ()
 
 
 Ports = dict[str, dict[str, Part]]
