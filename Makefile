@@ -1,25 +1,41 @@
 # Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench models clean
+.PHONY: help setup demo test test-tflite-runtime lint types bench models clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/.core: pyproject.toml
-	@echo "setting up $(VENV) (about a minute, once) ..."
+# $(call debian,CHECK,PACKAGE): if CHECK fails, install Debian's PACKAGE where that may be done, else say so and go on.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
+APT_GET := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
+debian = $(1) >/dev/null 2>&1 || { echo "installing Debian's $(2) ..." \
+	&& $(APT_GET) -q update && $(APT_GET) -qy install $(2); } || echo "could not. Run: sudo apt install $(2)"
+
+# $(call pip,FOLDER,WHAT): a line a package, so that one sees it move.
+pip = $(1)/bin/pip install --disable-pip-version-check --no-input $(2) \
+	| sed -un '/^ *\(Collecting\|Downloading\|Building\|Installing\|Successfully\)/p'
+
+%/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "edgeagent needs Python 3.11 to 3.13, this is %d.%d: make PYTHON=python3.11 ..." % v)'
-	@test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
-	@$(RUN)/pip install --disable-pip-version-check --progress-bar on -q -e .
+	@$(call debian,$(PYTHON) -c "import ensurepip",python3-venv)
+	@echo "making $* ..."
+	@$(PYTHON) -m venv $*
+
+$(VENV)/.core: pyproject.toml | $(VENV)/bin/python
+	@echo "installing edgeagent into $(VENV) (about a minute, once) ..."
+	@$(call pip,$(VENV),-e .)
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.core
-	@echo "installing the development tools ..."
-	@$(RUN)/pip install --disable-pip-version-check --progress-bar on -q -e .[dev]
-	@touch $@
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "installing edgeagent and the development tools into $(VENV) (about a minute, once) ..."
+	@$(call pip,$(VENV),-e .[dev])
+	@touch $(VENV)/.core $@
 
 setup: $(VENV)/.core  ## make .venv with edgeagent in it
 
@@ -27,7 +43,23 @@ demo: $(VENV)/.core  ## the whole job on virtual hardware (ARGS="--fast --json")
 	@$(RUN)/edgeagent demo $(ARGS)
 
 test: $(VENV)/.dev  ## the whole test suite
+	@$(call debian,command -v systemd-analyze,systemd)
 	$(RUN)/pytest $(ARGS)
+
+# The runtime of 32-bit Raspberry Pi OS: nothing newer than Python 3.11 and numpy 1.
+.venv-tflite/.ready: pyproject.toml
+	@echo "installing tflite-runtime into .venv-tflite (half a minute, once) ..."
+	@test -x .venv-tflite/bin/python || $(PYTHON) -m venv .venv-tflite
+	@.venv-tflite/bin/pip install --disable-pip-version-check --progress-bar on -q \
+		"tflite-runtime==2.14.*" "numpy<2" msgspec "ruamel.yaml>=0.18.6" flatbuffers pytest pytest-timeout
+	@.venv-tflite/bin/pip install --disable-pip-version-check --progress-bar on -q --no-deps -e .
+	@touch $@
+
+test-tflite-runtime:  ## the inference tests on tflite-runtime
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+		$(MAKE) --no-print-directory .venv-tflite/.ready \
+		&& .venv-tflite/bin/pytest -m tflite_runtime tests/inference; \
+	else echo "the inference tests on tflite-runtime: not run: needs Python 3.11"; fi
 
 lint: $(VENV)/.dev  ## ruff: rules and format
 	$(RUN)/ruff check .
@@ -35,6 +67,15 @@ lint: $(VENV)/.dev  ## ruff: rules and format
 
 types: $(VENV)/.dev  ## mypy --strict
 	$(RUN)/mypy
+
+.venv-train/.ready: pyproject.toml
+	@echo "installing TensorFlow into .venv-train (2 GB, some minutes, once) ..."
+	@test -x .venv-train/bin/python || $(PYTHON) -m venv .venv-train
+	@.venv-train/bin/pip install --disable-pip-version-check --progress-bar on -e .[train]
+	@touch $@
+
+models: .venv-train/.ready  ## train the shipped models anew (TensorFlow, 2 GB)
+	.venv-train/bin/python models/activity/train.py
 
 bench: $(VENV)/.dev  ## measure against the floors (ARGS="child replay": only those)
 	@PYTHONPATH=tests $(RUN)/python -m bench $(ARGS)
