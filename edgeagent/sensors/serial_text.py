@@ -171,7 +171,7 @@ class SerialText:
         rate_hz = options.rate
         self._times = SampleTimes(rate_hz, slack=max(3.0, JUMP_S * rate_hz)) if rate_hz else None
         self._latency_ns = round(options.latency * NS_PER_S)
-        self._read_ns = self._due_ns = 0
+        self._read_ns = self._due_ns = self._last_ns = 0
         self._seq = 0
 
     def open(self) -> None:
@@ -210,7 +210,11 @@ class SerialText:
     def _stamp(self, n: int, since_ns: int) -> Int64Array:
         """Times for n lines; at no stated rate they are spread over the time since the last read."""
         if self._times:
-            return self._times.stamp(n, self._read_ns, earliest_ns=since_ns)
-        step_ns = (self._read_ns - since_ns) / n
-        t_ns: Int64Array = np.rint(self._read_ns - np.arange(n - 1, -1, -1) * step_ns).astype(np.int64)
+            t_ns = self._times.stamp(n, self._read_ns, earliest_ns=since_ns)
+        else:
+            step_ns = (self._read_ns - since_ns) / n
+            t_ns = np.rint(self._read_ns - np.arange(n - 1, -1, -1) * step_ns).astype(np.int64)
+        # Lines that were held up and come all at once would reach back into the last block.
+        t_ns = np.maximum(t_ns, self._last_ns + 1 + np.arange(n))
+        self._last_ns = int(t_ns[-1])
         return t_ns

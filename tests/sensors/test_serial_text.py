@@ -230,6 +230,15 @@ def test_lines_at_a_stated_rate_are_a_period_apart_however_they_arrive(
     assert np.diff(t_ns) == pytest.approx(10_000_000, rel=0.06)
 
 
+def test_time_never_runs_back_when_lines_come_all_at_once(cable: FakePort, opened: Opener) -> None:
+    sensor = opened(rate=10.0)
+    cable.send(b"\n" + b"1,2\n" * 20)
+    before = read_rows(sensor, 20)
+    cable.send(b"1,2\n" * 20)
+    t_ns = np.concatenate([b.t_mono_ns for b in before + read_rows(sensor, 20)])
+    assert (np.diff(t_ns) > 0).all()
+
+
 def test_after_data_the_next_read_is_due_one_latency_later(cable: FakePort, opened: Opener) -> None:
     sensor = opened(latency=0.25)
     cable.send(b"\n1,2\n")

@@ -1,0 +1,232 @@
+"""What every sensor driver keeps to. A driver is tested by existing; what it needs is a case in `tests/testcases/`.
+
+A case is a folder with a `config.yaml` of one sensor, `expected.json` (layout and first rows in SI units, null for
+NaN) and what is at the other end of the wire: `recording.json` is what a fake chip measures, `printed.bin` what a
+device on the serial port PORT prints, `board.json` what a board of firmware_bridge on PORT measures.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeagent.agent.clock import RealClock, VirtualClock
+from edgeagent.buses import Buses
+from edgeagent.buses.fake.board import Firmware, VirtualBoard
+from edgeagent.buses.fake.port import FakePort
+from edgeagent.config import parts
+from edgeagent.config.load import load, require
+from edgeagent.errors import DeviceFault, DeviceGone
+from edgeagent.recording import Header, write_series
+from edgeagent.records import NS_PER_S, Block, Channel, Layout
+from edgeagent.sensors import Context, Sensor
+from edgeagent.timebase import Clock
+
+TESTCASES = Path(__file__).parent.parent / "testcases"
+PATIENCE_S = 10.0
+
+
+class Case:
+    """One case folder, connected: `build` makes the sensor that its config describes."""
+
+    def __init__(self, folder: Path, work: Path) -> None:
+        self.expected = json.loads((folder / "expected.json").read_text())
+        self.cable: FakePort | None = None
+        self.clock: Clock = VirtualClock(7 * NS_PER_S)
+        self._stop = Event()
+        self._threads: list[Thread] = []
+        self._connect(folder, work)
+        text = (folder / "config.yaml").read_text()
+        path = work / "config.yaml"
+        path.write_text(text.replace("PORT", self.cable.path if self.cable else ""))
+        ((self.name, part),) = require(load(path)).sensors.items()
+        self.module = parts.find("sensors", part.file)
+        self.options = part.options
+
+    def _connect(self, folder: Path, work: Path) -> None:
+        self._printed = b""
+        if (folder / "recording.json").exists():
+            play(json.loads((folder / "recording.json").read_text()), work / "recording")
+        if (folder / "printed.bin").exists():
+            self._printed = (folder / "printed.bin").read_bytes()
+            self.clock, self.cable = RealClock(), FakePort()
+        if (folder / "board.json").exists():
+            self.clock = RealClock()
+            self.cable = board = board_of(json.loads((folder / "board.json").read_text()), self.clock)
+            self._threads.append(Thread(target=board.serve, args=(self._stop,)))
+            self._threads[-1].start()
+
+    def build(self) -> Sensor:
+        sensor: Sensor = self.module.build(self.name, self.options, Context(self.clock, Buses(self.clock)))
+        return sensor
+
+    def open(self, sensor: Sensor) -> None:
+        sensor.open()
+        if self._printed and self.cable:
+            self.cable.send(self._printed)
+
+    def read(self, sensor: Sensor, rows: int) -> list[Block]:
+        """Blocks with at least so many rows in all, read when due."""
+        blocks: list[Block] = []
+        deadline = time.monotonic() + PATIENCE_S
+        while sum(len(b.values) for b in blocks) < rows:
+            assert time.monotonic() < deadline, f"{rows} rows did not come: {sensor.counters()}"
+            self.clock.sleep_s(max(sensor.due_ns() - self.clock.now_ns(), 0) / NS_PER_S)
+            block = sensor.read()
+            blocks += [block] if block else []
+        return blocks
+
+    def disconnect(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        if self.cable:
+            self.cable.unplug()
+
+
+def play(what: dict[str, Any], folder: Path) -> None:
+    """Write the recording that a fake chip measures."""
+    channels = tuple(Channel(name, unit) for name, unit in what["channels"].items())
+    header = Header(1, {"imu": Layout(what["rate_hz"], channels)})
+    write_series(folder, header, "imu", np.array(what["samples"], np.float32))
+
+
+def board_of(what: dict[str, float], clock: Clock) -> VirtualBoard:
+    """A board that measures always the same."""
+    always = what["temperature"], what["current"]
+    return VirtualBoard(clock, firmware=Firmware(lambda _t_s, _relay_on: always, rate_hz=what["rate_hz"]))
+
+
+CASES = sorted(p.parent for p in TESTCASES.glob("*/config.yaml"))
+WITH_CABLE = [folder for folder in CASES if not (folder / "recording.json").exists()]
+
+
+@pytest.fixture(params=CASES, ids=lambda p: p.name)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    case = Case(request.param, tmp_path)
+    yield case
+    case.disconnect()
+
+
+@pytest.fixture
+def sensor(case: Case) -> Iterator[Sensor]:
+    sensor = case.build()
+    yield sensor
+    sensor.close()
+
+
+def first_rows(blocks: list[Block], n: int) -> Any:
+    return np.concatenate([b.values for b in blocks])[:n]
+
+
+@pytest.mark.parametrize("driver", parts.names("sensors"))
+def test_every_driver_has_a_case(driver: str) -> None:
+    assert any(f"driver: {driver}" in (folder / "config.yaml").read_text() for folder in CASES), (
+        f"a case folder in {TESTCASES} with `driver: {driver}`"
+    )
+
+
+def test_values_come_out_in_si_units_as_the_datasheet_says(case: Case, sensor: Sensor) -> None:
+    expected = np.array(case.expected["rows"], dtype=float)
+    case.open(sensor)
+    assert first_rows(case.read(sensor, len(expected)), len(expected)) == pytest.approx(
+        expected, rel=1e-5, abs=1e-8, nan_ok=True
+    )
+
+
+def test_the_layout_is_known_when_open_and_is_the_one_foretold(case: Case, sensor: Sensor) -> None:
+    foretold = case.module.layout(case.options)
+    case.open(sensor)
+    case.read(sensor, 1)
+    assert sensor.layout is not None
+    assert foretold in (None, sensor.layout)
+    assert sensor.layout.rate_hz == case.expected["rate_hz"]
+    assert {c.name: c.unit for c in sensor.layout.channels} == case.expected["channels"]
+
+
+def test_blocks_are_numbered_timed_and_shaped_as_the_records_say(case: Case, sensor: Sensor) -> None:
+    case.open(sensor)
+    blocks = case.read(sensor, len(case.expected["rows"]))
+    assert [b.seq for b in blocks] == list(range(blocks[0].seq, blocks[0].seq + len(blocks)))
+    t_ns = np.concatenate([b.t_mono_ns for b in blocks])
+    assert (np.diff(t_ns) > 0).all()
+    for block in blocks:
+        assert block.sensor == case.name
+        assert block.t_mono_ns.dtype == np.dtype(np.int64)
+        assert block.values.dtype == np.dtype(np.float32)
+        assert block.values.shape == (len(block.t_mono_ns), len(case.expected["channels"]))
+        assert block.t_mono_ns[-1] <= block.t_read_ns <= case.clock.now_ns()
+        assert block.lost == 0
+        assert bool(block.reasons) == bool(np.isnan(block.values).any()), "NaN has a reason, and only NaN has"
+
+
+def test_building_a_sensor_opens_nothing(case: Case) -> None:
+    case.disconnect()
+    case.build()
+
+
+def test_read_of_a_closed_sensor_is_a_fault(case: Case, sensor: Sensor) -> None:
+    with pytest.raises(DeviceFault, match="not open"):
+        sensor.read()
+    case.open(sensor)
+    sensor.close()
+    with pytest.raises(DeviceFault, match="not open"):
+        sensor.read()
+
+
+def test_close_may_come_at_any_time_and_twice(case: Case, sensor: Sensor) -> None:
+    sensor.close()
+    case.open(sensor)
+    sensor.close()
+    sensor.close()
+
+
+def test_a_sensor_can_be_opened_again_and_counts_on(case: Case, sensor: Sensor) -> None:
+    case.open(sensor)
+    before = case.read(sensor, 1)
+    sensor.close()
+    case.open(sensor)
+    after = case.read(sensor, 1)
+    assert after[0].seq > before[-1].seq
+    assert after[0].t_mono_ns[0] > before[-1].t_mono_ns[-1]
+
+
+def test_opening_again_without_closing_works_too(case: Case, sensor: Sensor) -> None:
+    case.open(sensor)
+    case.open(sensor)
+    assert case.read(sensor, 1)
+
+
+@pytest.mark.parametrize("case", WITH_CABLE, indirect=True, ids=lambda p: p.name)
+def test_a_device_whose_cable_is_pulled_is_gone(case: Case, sensor: Sensor) -> None:
+    case.open(sensor)
+    case.disconnect()
+    with pytest.raises(DeviceGone):
+        case.read(sensor, 1_000_000)
+    sensor.close()
+    with pytest.raises(DeviceGone):
+        sensor.open()
+
+
+def test_a_read_that_waits_can_be_woken_or_never_waits(case: Case, sensor: Sensor) -> None:
+    case.open(sensor)
+    if sensor.wake is not None:
+        sensor.wake()
+    started = time.monotonic()
+    sensor.read()
+    assert time.monotonic() - started < 1.0
+
+
+def test_counters_are_numbers_with_names(case: Case, sensor: Sensor) -> None:
+    case.open(sensor)
+    case.read(sensor, 1)
+    counters = sensor.counters()
+    assert counters
+    assert all(name.isidentifier() and isinstance(value, int | float) for name, value in counters.items())
