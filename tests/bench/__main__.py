@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.figure import Figure
 
 _COLUMNS = "{:<46} {:>14} {:>14} {:>8}  {:<16} {}"
-_NOT_FLOORS = {"__init__", "__main__", "figure", "agent"}
+_NOT_FLOORS = {"__init__", "__main__", "agent", "figure", "pss"}
 
 
 def main(names: list[str]) -> None:

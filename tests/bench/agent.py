@@ -32,7 +32,7 @@ sensors:
 models:
   activity: {{bundle: activity}}
 pipelines:
-  motion: {{input: imu, model: activity, window: {{hop: 1 s}}, report: all}}
+  motion: {{input: imu, model: activity, window: {{hop: {hop}}}, report: all}}
 rules:
   rowing:
     when: motion.label == "row" and motion.score > 0.6
@@ -56,7 +56,13 @@ inference: {{isolation: {isolation}}}
 
 
 def write_config(
-    folder: Path, *, rate_hz: int = 50, sensors: str = "", upstream: str = "", isolation: str = "process"
+    folder: Path,
+    *,
+    rate_hz: int = 50,
+    hop: str = "1 s",
+    sensors: str = "",
+    upstream: str = "",
+    isolation: str = "process",
 ) -> Path:
     """Write the config into a folder that is also its state folder; `sensors` and `upstream` are more YAML."""
     path = folder / "edgeagent.yaml"
@@ -65,6 +71,7 @@ def write_config(
             state=folder / "state",
             recording=RECORDING,
             rate_hz=rate_hz,
+            hop=hop,
             sensors=sensors,
             upstream=upstream,
             isolation=isolation,
@@ -103,16 +110,6 @@ class Running(NamedTuple):
         """What the agent and its worker have used of a core so far."""
         used = [p.cpu_times() for p in self.processes()]
         return sum(times.user + times.system for times in used)
-
-    def memory_mb(self) -> float:
-        """Proportional set size of all its processes: shared pages are counted once."""
-        return sum(pss_mb(p.pid) for p in self.processes())
-
-
-def pss_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    [pss_kib] = [line.split()[1] for line in lines if line.startswith("Pss:")]
-    return int(pss_kib) * 1024 / 1e6
 
 
 @contextmanager

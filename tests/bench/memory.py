@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator
 from threading import Event, Thread
 
-from bench.agent import pss_mb, running, scratch, write_config
+from bench.agent import running, scratch, write_config
 from bench.figure import Figure
+from bench.pss import alone_mb, pss_mb
 
 SETTLE_S = 15.0
 MAX_MB = {"process": 90, "inline": 68}
@@ -32,7 +33,7 @@ upstream:
 def measure() -> Iterator[Figure]:
     raw_mb = _raw_mb()
     for isolation, max_mb in MAX_MB.items():
-        mb = _agent_mb(isolation)
+        mb, with_neighbours_mb = _agent_mb(isolation)
         yield Figure(
             f"memory, isolation: {isolation}",
             f"{mb:.1f} MB",
@@ -41,10 +42,14 @@ def measure() -> Iterator[Figure]:
             f"< {max_mb} MB",
             mb < max_mb,
         )
+        yield Figure("  as the kernel shares it out here", f"{with_neighbours_mb:.1f} MB")
 
 
-def _agent_mb(isolation: str) -> float:
-    """A receiver that accepts and says nothing is enough to make the agent load its certificates."""
+def _agent_mb(isolation: str) -> tuple[float, float]:
+    """On its own, and with the libraries shared with whoever else runs Python here.
+
+    A receiver that accepts and says nothing is enough to make the agent load its certificates.
+    """
     master, slave = os.openpty()
     done = Event()
     printer = Thread(target=_print_lines, args=(master, done))
@@ -60,7 +65,8 @@ def _agent_mb(isolation: str) -> float:
             with running(config) as agent:
                 agent.wait_for_model()
                 time.sleep(SETTLE_S)
-                return agent.memory_mb()
+                pids = [process.pid for process in agent.processes()]
+                return alone_mb(pids), pss_mb(pids)
     finally:
         done.set()
         printer.join()
@@ -79,6 +85,6 @@ def _raw_mb() -> float:
     with subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        mb = pss_mb(process.pid)
+        mb = alone_mb([process.pid])
         process.communicate(b"\n")
     return mb

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.agent import RECORDING, pss_mb, scratch, write_config
+from bench.agent import RECORDING, scratch, write_config
 from bench.figure import Figure
+from bench.pss import alone_mb
 from edgeagent.agent import compose
 from edgeagent.agent.clock import VirtualClock
 from edgeagent.agent.replay import Replay
@@ -95,4 +96,4 @@ def _raw_s(recording: Recording, engine: Inline) -> float:
 
 def _memory_mb() -> float:
     gc.collect()
-    return pss_mb(os.getpid())
+    return alone_mb([os.getpid()])
