@@ -260,7 +260,7 @@ class Link:
     def _on_samples(self, samples: Samples, now_ns: int) -> Event | None:
         if not self.hello or not self.greeted:
             return None
-        if not samples.count or len(samples.data) != samples.count * len(self.hello.channels) * SAMPLE_BYTES:
+        if not samples.data or len(samples.data) != samples.count * len(self.hello.channels) * SAMPLE_BYTES:
             raise Malformed(f"SAMPLES says {samples.count} samples and has {len(samples.data)} bytes of them")
         if self._next_seq is None:
             self._next_seq, self._dropped = samples.seq, samples.dropped

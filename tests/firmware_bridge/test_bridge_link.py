@@ -282,6 +282,13 @@ def test_a_message_that_makes_no_sense_is_counted_and_has_no_effect(message: Mes
     assert link.counters[counter] == 1
 
 
+def test_samples_of_a_board_without_channels_make_no_sense() -> None:
+    link = Link()
+    link.receive(encode(replace(HELLO, channels=())), 0)
+    assert link.receive(encode(Samples(0, 0, 0, 4, b"")), 1) == []
+    assert link.counters["malformed_messages"] == 1
+
+
 def test_garbage_between_frames_is_counted_and_costs_nothing_else() -> None:
     link = greeted()
     events = link.receive(encode(samples(0)) + b"\x11garbage\x22\0" + encode(samples(2)), 1)
