@@ -124,8 +124,8 @@ class BridgeSensor:
             DeviceGone, DeviceDenied, DeviceFault: As SerialPort; DeviceFault also if the board says nothing.
             WrongDevice: What answers is no bridge firmware, another version, or has other channels.
         """
-        self.close()
         self._port.open()
+        self._link.restart()
         self._deadline_ns = self._clock.now_ns() + HELLO_WAIT_NS
         while not self._link.greeted and not self._hurry.is_set():
             self._exchange()
@@ -149,6 +149,7 @@ class BridgeSensor:
         self._port.close()
         self._link.restart()
         self._ready.clear()
+        self._hurry.clear()
 
     def counters(self) -> dict[str, int | float]:
         return {**self._link.counters, "true_rate_hz": round(self._time.true_rate_hz, 4)}

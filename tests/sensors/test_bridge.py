@@ -330,6 +330,18 @@ def test_wake_ends_an_open_that_waits_for_hello(clock: ScaledClock) -> None:
     port.unplug()
 
 
+def test_a_sensor_that_was_woken_and_closed_waits_for_hello_when_it_is_opened_again(
+    board: VirtualBoard, clock: ScaledClock
+) -> None:
+    sensor = make(board.path, clock)
+    assert sensor.wake is not None
+    sensor.wake()
+    sensor.close()
+    sensor.open()
+    assert sensor.layout is not None
+    sensor.close()
+
+
 @pytest.mark.parametrize(
     ("channel", "expected"),
     [
