@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 LOAD_DEADLINE_S = 60.0  # a slow SD card, cold: numpy and LiteRT are 60 MB
 MEMORY_BYTES = 256_000_000  # beyond the runtime itself; MobileNetV2 with all of Python needs 200 MB
 _GRACE_S = 1.0  # from end-of-file to the exit code
-# One thread of ours computes: no pools and arenas for others.
-_FRUGAL = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+# One thread of ours computes: no pools and arenas for others. A crash is told by its signal, not by a traceback.
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "PYTHONFAULTHANDLER": ""}
 
 
 class Supervisor(ModelEngine):
@@ -169,7 +169,7 @@ def _spawn(handed: tuple[int, int, int], words: BinaryIO) -> subprocess.Popen[by
         stdin=subprocess.DEVNULL,
         stdout=words,
         stderr=words,
-        env={**os.environ, **_FRUGAL},
+        env={**os.environ, **_ENVIRONMENT},
         process_group=0,  # Ctrl-C on the terminal is for the agent
     )
 

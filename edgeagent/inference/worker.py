@@ -77,7 +77,8 @@ def _become_a_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Path("/proc/self/comm").write_text(_NAME)
-    Path("/proc/self/oom_score_adj").write_text(str(_KILL_FIRST))
+    sooner = Path("/proc/self/oom_score_adj")
+    sooner.write_text(str(max(int(sooner.read_text()), _KILL_FIRST)))  # to lower it is not allowed
 
 
 def _limit_memory(more_bytes: int) -> None:

@@ -11,7 +11,8 @@ from flatmodel import FLOAT32, INT8, QUANTIZE, SOFTMAX, UINT8, Op, Tensor, model
 from tiny import classifier, windows, write_bundle
 
 from edgeagent.errors import BundleFault
-from edgeagent.inference.engine import signature
+from edgeagent.inference.bundle import load_bundle, own_bundles
+from edgeagent.inference.engine import signature, variants_for
 from edgeagent.inference.golden import check_golden
 from edgeagent.inference.tflite import Signature, TfliteModel, find_runtime
 
@@ -138,6 +139,15 @@ def test_golden_vectors_that_come_out_otherwise_say_by_how_much(tmp_path: Path) 
         match=r"vector 3 of 5 .* for 'walk'.* a difference of 0\.250; expected at most 0\.05.*mean and std",
     ):
         check_golden(bundle, "model_0.tflite", one.predict)
+
+
+def test_every_shipped_bundle_passes_its_golden_vectors_on_this_runtime() -> None:
+    shipped = [load_bundle(file.parent) for file in sorted(own_bundles().glob("*/bundle.yaml"))]
+    assert shipped
+    for bundle in shipped:
+        for variant in variants_for(bundle, "auto"):
+            one = TfliteModel(find_runtime(), variant.read(), signature(bundle))
+            check_golden(bundle, variant.name, one.predict)
 
 
 def test_a_score_that_is_nan_fails_the_golden_vectors(tmp_path: Path) -> None:
