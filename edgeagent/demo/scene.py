@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 from edgeagent.agent.clock import RealClock
 from edgeagent.agent.control import ask
 from edgeagent.agent.state import read_status
-from edgeagent.buses.fake.board import VirtualBoard
+from edgeagent.buses.fake.board import Firmware, VirtualBoard
 from edgeagent.errors import Fault
 from edgeagent.inference.bundle import own_bundles
 from edgeagent.records import NS_PER_S
@@ -68,7 +68,9 @@ class Scene:
     def __enter__(self) -> Scene:
         (self.folder / "token").write_text(secrets.token_urlsafe(24))
         self._logs: IO[bytes] = (self.folder / "log.txt").open("wb")
-        self._board = VirtualBoard(self._clock, self.folder / "board")
+        # A real stall is `speed` times as long for the board: it must not take that for a dead host.
+        failsafe_ms = max(5_000, round(2_000 * self._clock.speed))
+        self._board = VirtualBoard(self._clock, self.folder / "board", Firmware(failsafe_ms=failsafe_ms))
         self._board_thread = Thread(target=self._board.serve, args=(self._stop_board,), name="board")
         self._board_thread.start()
         self._port = 0
