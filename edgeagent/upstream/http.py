@@ -135,6 +135,12 @@ class Http:
             return self._fault(
                 "the name is not known", hint="Check the network and its DNS server, then `url`."
             )
+        if isinstance(error, NewConnectionError):  # in urllib3 this is a ConnectTimeoutError too
+            cause = error.__cause__
+            said = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error)
+            return self._fault(
+                f"no connection ({said})", hint="Check the network, and whether the receiver runs."
+            )
         if isinstance(error, ConnectTimeoutError):
             return self._fault(
                 f"nothing answers within {self._timeout_s:g} s", hint="Check the network and `url`."
@@ -142,10 +148,6 @@ class Http:
         if isinstance(error, ReadTimeoutError):
             return self._fault(
                 f"no answer within {self._timeout_s:g} s", hint="The receiver is slow, or hangs."
-            )
-        if isinstance(error, NewConnectionError):
-            return self._fault(
-                f"no connection ({error})", hint="Check the network, and whether the receiver runs."
             )
         if isinstance(error, SSLError):
             return self._fault(
