@@ -21,6 +21,7 @@ class Counts:
         self.windows: Counter[str] = Counter()
         self.windows_unpredicted: Counter[str] = Counter()
         self.rules_fired: Counter[str] = Counter()
+        self.said: dict[str, str] = {}  # the last message of a rule's `event`
         self.scored = 0
         self.correct = 0
         self.last: dict[str, Prediction] = {}

@@ -200,7 +200,8 @@ class Core:
         return {name: fact.value for name, fact in self._facts.items()}
 
     def rule_status(self) -> dict[str, dict[str, object]]:
-        return self._rules.status()
+        rules = self._rules.status()
+        return {rule: state | {"said": self.counts.said.get(rule, "")} for rule, state in rules.items()}
 
     def sampling_counters(self) -> dict[str, int | float]:
         return self._sampler.counters()
@@ -304,6 +305,7 @@ class Core:
         for effect in outcome.effects:
             match effect:
                 case Event(rule, severity, message):
+                    self.counts.said[rule] = message
                     body = {"type": "alert", "rule": rule, "severity": severity, "message": message}
                     effects.drafts.append(Draft("event", now_ns, Priority.EVENT, body))
                 case Drive(actuator, value, rule):

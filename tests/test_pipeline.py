@@ -107,6 +107,7 @@ def test_a_rule_drives_alerts_and_captures() -> None:
     assert kinds(effects.drafts) == ["prediction", "decision", "alert", "output"]
     assert effects.drafts[2].body["message"] == "x is 4.0"
     assert c.counts.rules_fired["over"] == 1
+    assert c.rule_status()["over"]["said"] == "x is 4.0"
     (sample,) = [d for d in feed(c, 50, 30, value=4.0).drafts if d.kind == "sample"]
     assert sample.body["reason"] == "capture"
     assert sample.body["samples"] == 51, "half a second before and after, both ends inclusive"
