@@ -19,20 +19,21 @@ _COMPANIONS = ("-wal", "-shm", "-journal")
 # `row` is priority << 48 | number: the table itself is in order of worth, then of age, so that taking,
 # eviction and insertion need no index, and no wall clock. `waiting` is a mask of upstreams; bit 0 says that
 # no upstream was configured when the record was made.
-_TABLES = """
-CREATE TABLE record (
+_TABLES = (
+    """CREATE TABLE record (
   row INTEGER PRIMARY KEY, kind TEXT NOT NULL, waiting INTEGER NOT NULL, accepted INTEGER NOT NULL,
   payload BLOB NOT NULL
-);
-CREATE TABLE upstream (bit INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE counter (
-  what TEXT, upstream TEXT, kind TEXT, n INTEGER NOT NULL, PRIMARY KEY (what, upstream, kind)
-) WITHOUT ROWID;
-CREATE TABLE quarantine (
+) STRICT""",
+    "CREATE TABLE upstream (bit INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT",
+    """CREATE TABLE counter (
+  what TEXT NOT NULL, upstream TEXT NOT NULL, kind TEXT NOT NULL, n INTEGER NOT NULL,
+  PRIMARY KEY (what, upstream, kind)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE quarantine (
   number INTEGER PRIMARY KEY, id TEXT NOT NULL, kind TEXT NOT NULL, upstream TEXT NOT NULL, reason TEXT NOT NULL,
   payload BLOB NOT NULL
-);
-"""
+) STRICT""",
+)
 
 
 class SetAside(NamedTuple):
@@ -81,27 +82,38 @@ def set_aside(path: Path, reason: str) -> SetAside:
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether SQLite says that the content of the file is wrong, not that the disk is."""
-    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def fault(error: OSError | sqlite3.Error, folder: Path) -> StorageFault:
     """What went wrong, and what to do about it."""
-    what, hint = _CAUSES.get(_cause(error), ("the outbox cannot be used", ""))
+    code = _code(error) if isinstance(error, sqlite3.Error) else _BY_ERRNO.get(error.errno or 0, 0)
+    if code in _ACCESS:  # SQLite names the call that failed, the file system the reason
+        code = sqlite3.SQLITE_READONLY if _is_read_only(folder) else code or sqlite3.SQLITE_CANTOPEN
+    what, hint = _CAUSES.get(code, _CAUSES[sqlite3.SQLITE_CANTOPEN])
     return StorageFault(f"{what} ({error})", where=str(folder), hint=hint)
 
 
-def _cause(error: OSError | sqlite3.Error) -> int:
-    if isinstance(error, OSError):
-        return _BY_ERRNO.get(error.errno or 0, sqlite3.SQLITE_CANTOPEN)
+def _is_read_only(folder: Path) -> bool:
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 if the error is Python's own."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
+_ACCESS = (0, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
 _BY_ERRNO = {
     errno.ENOSPC: sqlite3.SQLITE_FULL,
     errno.EDQUOT: sqlite3.SQLITE_FULL,
     errno.EROFS: sqlite3.SQLITE_READONLY,
     errno.EIO: sqlite3.SQLITE_IOERR,
 }
+_DAMAGE = ("the outbox is damaged", "It is set aside, and a new one is begun.")
 _CAUSES = {
     sqlite3.SQLITE_FULL: ("the disk is full", "Delete what is not needed, or lower outbox.max_size."),
     sqlite3.SQLITE_IOERR: (
@@ -109,8 +121,9 @@ _CAUSES = {
         "Look at `dmesg`; an SD card that does this is worn out.",
     ),
     sqlite3.SQLITE_READONLY: (
-        "the disk is read-only",
-        "Linux does that after errors: look at `dmesg`, check the card, and mount it writable.",
+        "the outbox is read-only",
+        "Linux makes a disk read-only after errors: look at `dmesg`, check the card, mount it writable; "
+        "else the user of edgeagent must own the file.",
     ),
     sqlite3.SQLITE_CANTOPEN: (
         "the outbox cannot be opened",
@@ -120,8 +133,8 @@ _CAUSES = {
         "another process has the outbox open",
         "Only one agent may use a state folder: stop the other, or give this one a `state:` of its own.",
     ),
-    sqlite3.SQLITE_CORRUPT: ("the outbox is damaged", "It is set aside, and a new one is begun."),
-    sqlite3.SQLITE_NOTADB: ("the outbox is damaged", "It is set aside, and a new one is begun."),
+    sqlite3.SQLITE_CORRUPT: _DAMAGE,
+    sqlite3.SQLITE_NOTADB: _DAMAGE,
 }
 
 
@@ -132,7 +145,11 @@ def _create(path: Path) -> None:
     db = sqlite3.connect(young, isolation_level=None)
     try:
         db.execute("PRAGMA journal_mode = OFF")  # a half-made file is made again
-        db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
+        db.execute("BEGIN")
+        for table in _TABLES:
+            db.execute(table)
+        db.execute(f"PRAGMA user_version = {SCHEMA}")
+        db.execute("COMMIT")
     finally:
         db.close()
     young.rename(path)
@@ -148,17 +165,23 @@ def _open(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
+        db.text_factory = lambda text: text.decode(
+            "utf-8", "replace"
+        )  # altered text is not worth an exception
         if path.stat().st_size == 0:
             raise _Damaged("the file is empty")
         # One process only; and without the -shm file, whose pages a full disk turns into SIGBUS.
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        _check(db, path)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA journal_size_limit = 4000000")
-        _check(db, path)
     except BaseException as e:
         db.close()
-        if isinstance(e, sqlite3.Error) and is_damage(e):
+        # UnicodeDecodeError: SQLite quotes an altered table definition; ERROR: a format that it does not know.
+        if isinstance(e, UnicodeDecodeError) or (
+            isinstance(e, sqlite3.Error) and (is_damage(e) or _code(e) == sqlite3.SQLITE_ERROR)
+        ):
             raise _Damaged(str(e)) from e
         raise
     return db
@@ -168,13 +191,13 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     (schema,) = db.execute("PRAGMA user_version").fetchone()
     if schema != SCHEMA:
         raise _Damaged(f"it has schema {schema}, this edgeagent reads {SCHEMA}")
+    tables = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema WHERE type = 'table'")}
+    if tables != set(_TABLES):
+        raise _Damaged("its tables are not those of an outbox")
     if path.stat().st_size <= _CHECK_BYTES:
         (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise _Damaged(verdict)
-    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    if missing := {"record", "upstream", "counter", "quarantine"} - tables:
-        raise _Damaged(f"it has no table {', '.join(sorted(missing))}")
 
 
 def _set_aside_companions(path: Path) -> SetAside | None:

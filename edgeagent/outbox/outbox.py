@@ -115,22 +115,19 @@ class Outbox:
         """
         wanted = [draft for draft in drafts if self._routes.mask(draft.kind)]
         if wanted:
-            payloads = [self._record(draft, seq, wall) for seq, draft in enumerate(wanted, self.next_seq)]
-            self._commit(wanted, payloads, wall)
+            with self._transaction():
+                self._append(wanted, wall)
         self._unwanted += len(drafts) - len(wanted)
         return len(wanted)
 
-    def _commit(self, drafts: list[Draft], payloads: list[bytes], wall: Wall) -> None:
-        with self._transaction():
-            in_flight = set[int]().union(*self._in_flight.values())
-            gap = self._room.make(sum(map(len, payloads)), drafts[-1].mono_ns, in_flight)
-            if gap and self._routes.mask(gap.kind):
-                payloads = [*payloads, self._record(gap, self.next_seq + len(drafts), wall)]
-                drafts = [*drafts, gap]
-            next_row = self._insert(drafts, payloads)
-            self._count_seq(self.next_seq + len(drafts) - 1)
-        self.next_seq += len(drafts)
-        self._next_row = next_row
+    def _append(self, drafts: list[Draft], wall: Wall) -> None:
+        limit = self._room.limit()
+        self._insert(drafts, wall)
+        in_flight = set[int]().union(*self._in_flight.values())
+        gap = self._room.make(limit, drafts[-1].mono_ns, in_flight)
+        if gap and self._routes.mask(gap.kind):
+            self._insert([gap], wall)
+        self._count_seq()
 
     def _record(self, draft: Draft, seq: int, wall: Wall) -> bytes:
         record = Record(
@@ -149,25 +146,25 @@ class Outbox:
         except (TypeError, ValueError, OverflowError) as e:
             raise Bug(f"a {draft.kind} record cannot be encoded: {e}") from e
 
-    def _insert(self, drafts: list[Draft], payloads: list[bytes]) -> dict[Priority, int]:
-        next_row = dict(self._next_row)
+    def _insert(self, drafts: list[Draft], wall: Wall) -> None:
         rows = []
-        for draft, payload in zip(drafts, payloads, strict=True):
+        for draft in drafts:
             mask = self._routes.mask(draft.kind)
-            rows.append((next_row[draft.priority], draft.kind, mask, payload))
-            next_row[draft.priority] += 1
+            payload = self._record(draft, self.next_seq, wall)
+            rows.append((self._next_row[draft.priority], draft.kind, mask, payload))
+            self._next_row[draft.priority] += 1
+            self.next_seq += 1
             self._counts.add("made", draft.kind)
             for upstream in ("", *self._routes.names(mask)):
                 self._counts.add("waiting", draft.kind, upstream)
         self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?)", rows)
-        return next_row
 
-    def _count_seq(self, seq: int) -> None:
+    def _count_seq(self) -> None:
         """The run's last sequence number stands among the counters: same transaction, same page."""
         last = self._counts.get("seq", upstream=self._run)
         if not last:
             self._db.execute("DELETE FROM counter WHERE what = 'seq'")
-        self._counts.add("seq", "", self._run, seq - last)
+        self._counts.add("seq", "", self._run, self.next_seq - 1 - last)
 
     # --- records go out -------------------------------------------------------------------------------
 
@@ -283,6 +280,7 @@ class Outbox:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._faults():
+            next_seq, next_row = self.next_seq, dict(self._next_row)
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -290,6 +288,7 @@ class Outbox:
                 self._db.execute("COMMIT")
             except BaseException:
                 self._counts.rolled_back()
+                self.next_seq, self._next_row = next_seq, next_row
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
@@ -321,7 +320,7 @@ def _id_of(payload: bytes, row: int) -> str:
     """A record's id; where the disk has altered it, a name by which it can still be refused."""
     try:
         return _decode_id(payload).id
-    except msgspec.DecodeError:
+    except ValueError:
         return f"unreadable/{row}"
 
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeagent.outbox.counts import Counts
 from edgeagent.outbox.routes import Routes
@@ -17,6 +18,13 @@ PRIORITY_SHIFT = 48
 
 FLOOR_BYTES = 4_000_000  # what may be used however little `keep_free` leaves: events have to wait somewhere
 _EVICT_ROWS = 1000
+
+
+class Limit(NamedTuple):
+    """How large the file may be, and which option of the config says so."""
+
+    used_bytes: int
+    cause: str
 
 
 class Room:
@@ -44,16 +52,23 @@ class Room:
     def used_bytes(self) -> int:
         return (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_bytes
 
-    def make(self, incoming_bytes: int, mono_ns: int, in_flight: Collection[int]) -> Draft | None:
-        """Evict until there is room, inside the outbox's transaction. Returns the gap record's draft.
+    def limit(self) -> Limit:
+        """How large the file may be. To be asked before the transaction lets it grow."""
+        disk = os.statvfs(self._folder)
+        spare_bytes = max(disk.f_bavail * disk.f_frsize - self._keep_free_bytes, 0)
+        allowed_bytes = max(self._pragma("page_count") * self._page_bytes + spare_bytes, FLOOR_BYTES)
+        return min(Limit(allowed_bytes, "keep_free"), Limit(self._max_bytes, "max_size"))
+
+    def make(self, limit: Limit, mono_ns: int, in_flight: Collection[int]) -> Draft | None:
+        """Evict until the limit holds, inside the outbox's transaction, after its inserts: what has just come
+        may be what is worth least. Returns the gap record's draft.
 
         Rows in flight stay: an upstream may have them already.
         """
-        limit_bytes, cause = self._limit()
-        if self.used_bytes() + incoming_bytes <= limit_bytes:
+        if self.used_bytes() <= limit.used_bytes:
             return None
         self._db.execute("DELETE FROM quarantine")
-        target_bytes = limit_bytes - limit_bytes // 64 - incoming_bytes  # some in advance: one gap for many
+        target_bytes = limit.used_bytes - limit.used_bytes // 64  # some in advance: one gap for many
         strata: dict[str, Counter[str]] = {}
         while (excess_bytes := self.used_bytes() - target_bytes) > 0:
             if not self._evict(excess_bytes, in_flight, strata):
@@ -62,7 +77,7 @@ class Room:
             return None
         body = {
             "type": "evicted",
-            "cause": cause,
+            "cause": limit.cause,
             "records": sum(kinds.total() for kinds in strata.values()),
             "strata": {stratum: dict(kinds) for stratum, kinds in strata.items()},
         }
@@ -86,15 +101,6 @@ class Room:
         for upstream in ("", *self._routes.names(waiting)):
             self._counts.add("evicted", kind, upstream)
             self._counts.add("waiting", kind, upstream, -1)
-
-    def _limit(self) -> tuple[int, str]:
-        """How large the file may be now, and which limit says so."""
-        disk = os.statvfs(self._folder)
-        spare_bytes = max(disk.f_bavail * disk.f_frsize - self._keep_free_bytes, 0)
-        allowed_bytes = max(self._pragma("page_count") * self._page_bytes + spare_bytes, FLOOR_BYTES)
-        return (
-            (allowed_bytes, "keep_free") if allowed_bytes < self._max_bytes else (self._max_bytes, "max_size")
-        )
 
     def _pragma(self, name: str) -> int:
         (value,) = self._db.execute(f"PRAGMA {name}").fetchone()
