@@ -9,7 +9,7 @@ RUN := $(VENV)/bin
 .PHONY: help setup demo test test-tflite-runtime lint types bench models clean
 
 help:  ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # $(call debian,CHECK,PACKAGE): if CHECK fails, install Debian's PACKAGE where that may be done, else say so and go on.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
@@ -42,20 +42,18 @@ setup: $(VENV)/.core  ## make .venv with edgeagent in it
 demo: $(VENV)/.core  ## the whole job on virtual hardware (ARGS="--fast --json")
 	@$(RUN)/edgeagent demo $(ARGS)
 
-test: $(VENV)/.dev  ## the whole test suite
+test: $(VENV)/.dev test-tflite-runtime  ## the whole test suite, the inference tests on both runtimes
 	@$(call debian,command -v systemd-analyze,systemd)
 	$(RUN)/pytest $(ARGS)
 
 # The runtime of 32-bit Raspberry Pi OS: nothing newer than Python 3.11 and numpy 1.
-.venv-tflite/.ready: pyproject.toml
+.venv-tflite/.ready: pyproject.toml | .venv-tflite/bin/python
 	@echo "installing tflite-runtime into .venv-tflite (half a minute, once) ..."
-	@test -x .venv-tflite/bin/python || $(PYTHON) -m venv .venv-tflite
-	@.venv-tflite/bin/pip install --disable-pip-version-check --progress-bar on -q \
-		"tflite-runtime==2.14.*" "numpy<2" msgspec "ruamel.yaml>=0.18.6" flatbuffers pytest pytest-timeout
-	@.venv-tflite/bin/pip install --disable-pip-version-check --progress-bar on -q --no-deps -e .
+	@$(call pip,.venv-tflite,"tflite-runtime==2.14.*" "numpy<2" msgspec "ruamel.yaml>=0.18.6" flatbuffers pytest pytest-timeout)
+	@$(call pip,.venv-tflite,--no-deps -e .)
 	@touch $@
 
-test-tflite-runtime:  ## the inference tests on tflite-runtime
+test-tflite-runtime:  ## only the inference tests, on tflite-runtime (Python 3.11)
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
 		$(MAKE) --no-print-directory .venv-tflite/.ready \
 		&& .venv-tflite/bin/pytest -m tflite_runtime tests/inference; \
@@ -68,10 +66,9 @@ lint: $(VENV)/.dev  ## ruff: rules and format
 types: $(VENV)/.dev  ## mypy --strict
 	$(RUN)/mypy
 
-.venv-train/.ready: pyproject.toml
+.venv-train/.ready: pyproject.toml | .venv-train/bin/python
 	@echo "installing TensorFlow into .venv-train (2 GB, some minutes, once) ..."
-	@test -x .venv-train/bin/python || $(PYTHON) -m venv .venv-train
-	@.venv-train/bin/pip install --disable-pip-version-check --progress-bar on -e .[train]
+	@$(call pip,.venv-train,-e .[train])
 	@touch $@
 
 models: .venv-train/.ready  ## train the shipped models anew (TensorFlow, 2 GB)
