@@ -87,6 +87,7 @@ class SampleTimes:
     PHASE_GAIN = 0.1
     PERIOD_GAIN = 0.005
     PERIOD_LIMIT = 0.05
+    STEP_LIMIT = 0.5  # no correction makes time run back, or looks like a hole
 
     def __init__(self, rate_hz: float, slack: float = 25.0) -> None:
         self._nominal_ns = self._period_ns = NS_PER_S / rate_hz
@@ -108,18 +109,25 @@ class SampleTimes:
         Where all that is known is that the last was taken between `earliest_ns` and `newest_ns`, what was
         expected is believed as far as it lies between: a reader held up does not move the samples.
         """
-        steps = count + lost
+        steps = max(count + lost, 1)
         observed_ns = newest_ns if earliest_ns is None else (earliest_ns + newest_ns) / 2
         expected_ns = observed_ns if self._last_ns is None else self._last_ns + steps * self._period_ns
         if earliest_ns is not None:
             observed_ns = min(max(expected_ns, earliest_ns), newest_ns)
         error_ns = observed_ns - expected_ns
-        if abs(error_ns) > self._slack_ns:
-            expected_ns, error_ns = observed_ns, 0.0
-        limit_ns = self._nominal_ns * self.PERIOD_LIMIT
-        period_ns = self._period_ns + self.PERIOD_GAIN * error_ns / max(steps, 1)
-        self._period_ns = min(max(period_ns, self._nominal_ns - limit_ns), self._nominal_ns + limit_ns)
-        end_ns = expected_ns + self.PHASE_GAIN * error_ns
+        step_ns, end_ns = self._period_ns, observed_ns
+        if self._last_ns is not None and abs(error_ns) <= self._slack_ns:
+            step_ns = self._pull(error_ns, steps)
+            end_ns = self._last_ns + steps * step_ns
         self._last_ns = end_ns
         back = np.arange(count - 1, -1, -1, dtype=np.float64)
-        return np.rint(end_ns - back * self._period_ns).astype(np.int64)
+        return np.rint(end_ns - back * step_ns).astype(np.int64)
+
+    def _pull(self, error_ns: float, steps: int) -> float:
+        """The step between this burst's samples: the period, and the phase's correction spread over them all."""
+        most_ns = self.STEP_LIMIT * self._period_ns
+        step_ns = self._period_ns + min(max(self.PHASE_GAIN * error_ns / steps, -most_ns), most_ns)
+        limit_ns = self._nominal_ns * self.PERIOD_LIMIT
+        period_ns = self._period_ns + self.PERIOD_GAIN * error_ns / steps
+        self._period_ns = min(max(period_ns, self._nominal_ns - limit_ns), self._nominal_ns + limit_ns)
+        return step_ns
