@@ -96,9 +96,11 @@ def fault(error: OSError | sqlite3.Error, folder: Path) -> StorageFault:
 
 def _is_read_only(folder: Path) -> bool:
     try:
-        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+        on_read_only_disk = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     except OSError:
         return False
+    file = folder / NAME
+    return on_read_only_disk or (file.exists() and not os.access(file, os.W_OK))
 
 
 def _code(error: sqlite3.Error) -> int:

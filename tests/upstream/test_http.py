@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import msgspec
+import pytest
+from scripted import CERTIFICATE, answer, cut, hang, scripted
+
+from edgeagent.config.secrets import Secret
+from edgeagent.errors import ConfigFault, UpstreamFault
+from edgeagent.upstream import http
+from edgeagent.upstream.http import Http, Options
+
+BATCH = {"a": b"\xa1a", "b": b"\xa1b", "c": b"\xa1c"}
+FINE = answer(200, json.dumps({"results": ["accepted"] * 3}).encode())
+TOKEN = "correct-horse-battery-staple"
+
+
+def sink(url: str, **changes: Any) -> Http:
+    return http.build("fleet", Options(url=url, **changes), "press 07/ä")
+
+
+def trouble(url: str, **changes: Any) -> str:
+    """What a send that must fail says."""
+    with pytest.raises(UpstreamFault) as caught:
+        sink(url, **changes).send(BATCH)
+    assert url in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_batch_is_posted_with_the_token_and_the_device(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    with scripted(FINE) as server:
+        one = sink(server.url + "/base/", token=Secret("file", str(tmp_path / "token")))
+        assert one.send(BATCH).accepted == set(BATCH)
+        one.close()
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    lines = head.decode().lower().split("\r\n")
+    assert lines[0] == "post /base/v1/records http/1.1"
+    assert f"authorization: bearer {TOKEN}" in lines
+    assert "edgeagent-device: press%2007%2f%c3%a4" in lines
+    assert "content-type: application/msgpack" in lines
+    assert body == msgspec.msgpack.encode(["a", "b", "c"])
+    assert one.bytes_sent == len(body)
+
+
+def test_connections_are_kept_between_batches() -> None:
+    connections = set()
+
+    def note(connection: Any, request: bytes) -> None:
+        connections.add(connection.getpeername())
+        FINE(connection, request)
+
+    with scripted(note) as server:
+        one = sink(server.url)
+        for _ in range(3):
+            one.send(BATCH)
+        one.close()
+    assert len(connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "cannot read our batch"),
+        (401, "does not accept the token (401: no such device). Check `token`"),
+        (403, "does not let this device in"),
+        (404, "no receiver at this address"),
+        (429, "overloaded"),
+        (500, "it fails (500: no such device). It is tried again"),
+        (503, "it fails (503"),
+        (418, "it refuses (418"),
+    ],
+)
+def test_a_refusal_says_what_to_do_and_keeps_all(status: int, words: str) -> None:
+    with scripted(answer(status, b"no such device")) as server:
+        assert words in trouble(server.url)
+
+
+def test_a_redirect_is_not_followed_and_names_the_new_address() -> None:
+    with scripted(FINE) as elsewhere, scripted(answer(307, b"", f"Location: {elsewhere.url}/x")) as server:
+        words = trouble(server.url, token=Secret("clear", TOKEN))
+        assert f"redirects to {elsewhere.url}/x (307)" in words
+        assert "Put the final address into `url`" in words
+        assert elsewhere.requests == []
+
+
+def test_a_receiver_that_hangs_is_given_up_after_the_timeout() -> None:
+    over = Event()
+    with scripted(hang(over)) as server:
+        assert "no answer within 0.2 s" in trouble(server.url, timeout=0.2)
+        over.set()
+
+
+def test_a_refused_connection_says_so() -> None:
+    with scripted(FINE) as server:
+        pass
+    assert "no connection" in trouble(server.url)
+
+
+@pytest.mark.parametrize("act", [cut, answer(200, b'{"results": ["acc', length=100)])
+def test_a_connection_cut_before_or_in_the_answer_keeps_all(act: Callable[..., None]) -> None:
+    with scripted(act) as server:
+        assert "the connection was cut" in trouble(server.url)
+
+
+def test_a_connection_that_idled_out_is_opened_again() -> None:
+    with scripted(FINE, cut, FINE) as server:
+        one = sink(server.url)
+        one.send(BATCH)
+        with pytest.raises(UpstreamFault):
+            one.send(BATCH)
+        assert one.send(BATCH).accepted == set(BATCH)
+        one.close()
+
+
+@pytest.mark.parametrize("body", [b"<html>Welcome</html>", b'{"results": ["accepted"]}', b"x" * 5_000_000])
+def test_a_200_that_is_no_answer_of_ours_keeps_all(body: bytes) -> None:
+    with scripted(answer(200, body)) as server:
+        assert "not one of an edgeagent receiver" in trouble(server.url)
+
+
+def test_a_batch_too_large_for_the_receiver_is_sent_by_halves_and_remembered() -> None:
+    half = answer(200, b'{"results": ["accepted"]}')
+    with scripted(answer(413), half) as server:
+        one = sink(server.url)
+        assert one.send(BATCH).accepted == {"a"}
+        assert one.send(BATCH).accepted == {"a"}
+        one.close()
+    assert len(server.requests) == 3
+    assert one.bytes_sent == sum(len(r.partition(b"\r\n\r\n")[2]) for r in server.requests)
+
+
+def test_one_record_too_large_for_the_receiver_is_refused() -> None:
+    with scripted(answer(413)) as server:
+        result = sink(server.url).send(BATCH)
+    assert result.accepted == set()
+    assert result.rejected == {"a": "too large for the receiver (3 bytes)"}
+
+
+def test_tls_is_trusted_with_the_right_certificate_only() -> None:
+    with scripted(FINE, tls=True) as server:
+        assert "TLS fails" in trouble(server.url)
+        assert server.requests == []
+        one = sink(server.url, ca=CERTIFICATE)
+        assert one.send(BATCH).accepted == set(BATCH)
+        one.close()
+
+
+def test_the_token_is_in_no_fault_and_no_repr() -> None:
+    with scripted(answer(401, b"bad token")) as server:
+        one = sink(server.url, token=Secret("clear", TOKEN))
+        with pytest.raises(UpstreamFault) as caught:
+            one.send(BATCH)
+        one.close()
+    assert TOKEN not in str(caught.value) + repr(caught.value) + repr(one)
+    assert TOKEN not in repr(Options(url=server.url, token=Secret("clear", TOKEN)))
+
+
+@pytest.mark.parametrize(
+    "url", ["fleet.example.com", "ftp://x", "https://", "https://me:secret@x", "https://x/?a=1"]
+)
+def test_a_url_that_cannot_be_used_is_a_config_fault(url: str) -> None:
+    with pytest.raises(ConfigFault) as caught:
+        Options(url=url)
+    assert "secret" not in str(caught.value)
+
+
+def test_clear_text_beyond_this_machine_earns_a_warning() -> None:
+    token = Secret("env", "T")
+    assert (
+        "the token and all records"
+        in next(iter(http.advise(Options(url="http://10.0.0.5", token=token)))).text
+    )
+    assert len(list(http.advise(Options(url="http://fleet.example.com")))) == 1
+    for fine in (
+        "https://fleet.example.com",
+        "http://127.0.0.1:8377",
+        "http://[::1]:8377",
+        "http://localhost",
+    ):
+        assert list(http.advise(Options(url=fine, token=token))) == []
+
+
+def test_a_file_of_certificates_that_is_none_is_a_config_fault(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("nothing")
+    for ca in (tmp_path / "ca.pem", tmp_path / "absent.pem"):
+        with pytest.raises(ConfigFault, match="certificates in PEM"):
+            sink("https://fleet.example.com", ca=ca)

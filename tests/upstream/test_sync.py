@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from edgeagent.errors import UpstreamFault
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.records import Draft, Priority
+from edgeagent.timebase import Wall
+from edgeagent.upstream import Result
+from edgeagent.upstream.sync import DAMAGED, Backoff, Limits, Report, sync_once
+
+UNSYNCED = Wall(0, synced=False)
+
+
+class Receiver:
+    """A sink that answers what it is told to."""
+
+    def __init__(self, answer: Result | UpstreamFault | KeyboardInterrupt | None = None) -> None:
+        self.answer, self.bytes_sent, self.got = answer, 0, list[Sequence[str]]()
+
+    def send(self, batch: Mapping[str, bytes]) -> Result:
+        self.got.append(list(batch))
+        self.bytes_sent += sum(map(len, batch.values()))
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return Result(accepted=frozenset(batch)) if self.answer is None else self.answer
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Outbox:
+    outbox = Outbox(tmp_path, "d", "0123456789ab", "boot", {"fleet": []}, max_bytes=10**9)
+    outbox.append([Draft("prediction", n, Priority.PREDICTION, {}) for n in range(4)], UNSYNCED)
+    return outbox
+
+
+def ids(*seqs: int) -> list[str]:
+    return [f"d/0123456789ab/{seq}" for seq in seqs]
+
+
+def test_nothing_waits_nothing_is_sent(outbox: Outbox) -> None:
+    sink = Receiver()
+    sync_once("fleet", outbox, sink, "boot", UNSYNCED)
+    assert sync_once("fleet", outbox, sink, "boot", UNSYNCED) == Report()
+    assert len(sink.got) == 1
+
+
+def test_each_record_ends_accepted_rejected_or_kept(outbox: Outbox) -> None:
+    sink = Receiver(Result(frozenset(ids(1, 4)), {ids(2)[0]: "no"}))
+    report = sync_once("fleet", outbox, sink, "boot", UNSYNCED)
+    assert report == Report(sent=4, accepted=2, rejected=1, bytes_sent=sink.bytes_sent)
+    assert sync_once("fleet", outbox, Receiver(), "boot", UNSYNCED).sent == 1
+    assert [q.id for q in outbox.quarantined()] == ids(2)
+    assert outbox.counters().delivered == 3
+
+
+@pytest.mark.parametrize("trouble", [UpstreamFault("away"), KeyboardInterrupt()])
+def test_whatever_breaks_off_a_send_keeps_all(
+    outbox: Outbox, trouble: UpstreamFault | KeyboardInterrupt
+) -> None:
+    with pytest.raises(type(trouble)):
+        sync_once("fleet", outbox, Receiver(trouble), "boot", UNSYNCED)
+    sink = Receiver()
+    sync_once("fleet", outbox, sink, "boot", UNSYNCED)
+    assert sink.got == [ids(1, 2, 3, 4)]
+
+
+def test_a_receiver_that_answers_and_does_nothing_is_at_fault(outbox: Outbox) -> None:
+    with pytest.raises(UpstreamFault, match="neither takes nor refuses"):
+        sync_once("fleet", outbox, Receiver(Result()), "boot", UNSYNCED)
+    assert outbox.counters().waiting == 4
+
+
+def test_a_receiver_can_settle_only_what_it_was_sent(outbox: Outbox) -> None:
+    sync_once("fleet", outbox, Receiver(Result(frozenset(ids(1, 3)))), "boot", UNSYNCED, Limits(2, 10_000))
+    assert outbox.counters().delivered == 1
+
+
+def test_a_record_that_the_disk_has_altered_is_refused_here_and_spoils_no_batch(outbox: Outbox) -> None:
+    outbox._db.execute("UPDATE record SET payload = x'ffff' WHERE row % 2 = 0")
+    sink = Receiver()
+    report = sync_once("fleet", outbox, sink, "boot", UNSYNCED)
+    assert (report.sent, report.accepted, report.rejected) == (2, 2, 2)
+    assert {q.reason for q in outbox.quarantined()} == {DAMAGED}
+    assert outbox.counters().waiting == 0
+
+
+def test_the_pause_doubles_with_each_failure_and_any_part_of_it_may_be_drawn() -> None:
+    longest = Backoff(lambda: 1.0, first_s=1.0, most_s=60.0)
+    assert [longest.failed() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    longest.worked()
+    assert longest.failed() == 1
+    assert Backoff(lambda: 0.0).failed() == 0
+    for _ in range(5000):
+        assert longest.failed() <= 60
