@@ -276,11 +276,20 @@ def _thread_names() -> Iterator[str]:
     )
     for function in functions:
         nodes = list(ast.walk(function))
-        assigned = {ast.unparse(n.targets[0]): n.value for n in nodes if isinstance(n, ast.Assign)}
+        assigned = dict(pair for node in nodes if isinstance(node, ast.Assign) for pair in _assigned(node))
         for call in nodes:
             if isinstance(call, ast.Call) and ast.unparse(call.func) == "spawn":
-                name = assigned.get(ast.unparse(call.args[0]), call.args[0])
-                yield ast.unparse(name).strip("f'\"").split()[0]
+                name = ast.unparse(call.args[0])
+                yield assigned.get(name, name).strip("f'\"").split()[0]
+
+
+def _assigned(node: ast.Assign) -> Iterator[tuple[str, str]]:
+    """`a, b = x, y` is a with x and b with y."""
+    left, right = node.targets[0], node.value
+    if isinstance(left, ast.Tuple) and isinstance(right, ast.Tuple):
+        yield from zip(map(ast.unparse, left.elts), map(ast.unparse, right.elts), strict=True)
+    else:
+        yield ast.unparse(left), ast.unparse(right)
 
 
 def test_the_tours_table_has_every_thread_that_the_agent_starts() -> None:
