@@ -11,13 +11,9 @@ from binascii import crc_hqx
 
 from cobs import cobs
 
-from firmware_bridge.messages import MESSAGES, PROTOCOL_VERSION, Hello, Message
+from firmware_bridge.messages import MAX_TO_HOST_BYTES, MESSAGES, PROTOCOL_VERSION, Hello, Message
 from firmware_bridge.wire import Malformed
 
-MAX_FRAME_BYTES = 1024
-"""Code, body and CRC; what is longer is never sent and never waited for."""
-
-MAX_ENCODED_BYTES = MAX_FRAME_BYTES + MAX_FRAME_BYTES // 254 + 1
 DELIMITER = b"\0"
 _CRC_BYTES = 2
 _CRC_START = 0xFFFF
@@ -37,11 +33,15 @@ class UnknownMessage(Malformed):
 
 def encode(message: Message) -> bytes:
     """The message as a frame, delimiter included. Raises ValueError if it is longer than a frame may be."""
-    content = bytes((message.CODE,)) + message.pack()
-    content += crc_hqx(content, _CRC_START).to_bytes(_CRC_BYTES, "big")
-    if len(content) > MAX_FRAME_BYTES:
-        raise ValueError(f"{type(message).__name__} has {len(content)} bytes; at most {MAX_FRAME_BYTES}")
-    return bytes(cobs.encode(content)) + DELIMITER
+    return frame(bytes((message.CODE,)) + message.pack())
+
+
+def frame(content: bytes) -> bytes:
+    """Code and body as a frame, delimiter included. Raises ValueError if it is longer than a frame may be."""
+    if len(content) + _CRC_BYTES > MAX_TO_HOST_BYTES:
+        raise ValueError(f"{len(content) + _CRC_BYTES} bytes; at most {MAX_TO_HOST_BYTES}")
+    crc = crc_hqx(content, _CRC_START).to_bytes(_CRC_BYTES, "big")
+    return bytes(cobs.encode(content + crc)) + DELIMITER
 
 
 def decode(content: bytes) -> Message:
@@ -64,34 +64,39 @@ def decode(content: bytes) -> Message:
 
 
 class Decoder:
-    """Finds the good frames in a stream of bytes, however it is cut and whatever lies between them."""
+    """Finds the good frames in a stream of bytes, however it is cut and whatever lies between them.
 
-    def __init__(self) -> None:
+    Args:
+        max_bytes: The bound on code, body and CRC: MAX_TO_HOST_BYTES, or on a board MAX_TO_BOARD_BYTES.
+    """
+
+    def __init__(self, max_bytes: int = MAX_TO_HOST_BYTES) -> None:
         self.bad_frames = 0
+        self._max_bytes = max_bytes
+        self._max_encoded_bytes = max_bytes + max_bytes // 254 + 1
         self._tail = b""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The content (code and body) of each good frame that `data` completes; bad ones are counted."""
         *ended, tail = (self._tail + data).split(DELIMITER)
-        self._tail = tail[: MAX_ENCODED_BYTES + 1]  # one byte over the bound says "too long", however long
+        self._tail = tail[: self._max_encoded_bytes + 1]  # one byte over the bound says "too long"
         contents = []
         for encoded in filter(None, ended):
-            content = _checked(encoded)
+            content = self._checked(encoded)
             if content is None:
                 self.bad_frames += 1
             else:
                 contents.append(content)
         return contents
 
-
-def _checked(encoded: bytes) -> bytes | None:
-    """Code and body of one frame without its delimiter; None if it is damaged."""
-    if len(encoded) > MAX_ENCODED_BYTES:
-        return None
-    try:
-        content: bytes = cobs.decode(encoded)
-    except cobs.DecodeError:
-        return None
-    if not _CRC_BYTES < len(content) <= MAX_FRAME_BYTES or crc_hqx(content, _CRC_START):
-        return None
-    return content[:-_CRC_BYTES]
+    def _checked(self, encoded: bytes) -> bytes | None:
+        """Code and body of one frame without its delimiter; None if it is damaged."""
+        if len(encoded) > self._max_encoded_bytes:
+            return None
+        try:
+            content: bytes = cobs.decode(encoded)
+        except cobs.DecodeError:
+            return None
+        if not _CRC_BYTES < len(content) <= self._max_bytes or crc_hqx(content, _CRC_START):
+            return None
+        return content[:-_CRC_BYTES]

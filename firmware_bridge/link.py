@@ -182,7 +182,7 @@ class Link:
         out: list[Message] = []
         if self._ask_due_ns is not None and now_ns >= self._ask_due_ns:
             self._ask_due_ns = now_ns + ASK_EVERY_NS
-            out.append(HelloRequest(PROTOCOL_VERSION))
+            out.append(HelloRequest(PROTOCOL_VERSION, PROTOCOL_VERSION))
         if self.hello and self.greeted and now_ns >= self._heartbeat_due_ns:
             self._heartbeat_due_ns = now_ns + self.hello.failsafe_ms * NS_PER_MS // HEARTBEATS_PER_FAILSAFE
             out.append(HostHeartbeat())
@@ -208,7 +208,7 @@ class Link:
                 self.counters["set_retries"] += pending.tries > 0
                 pending.tries += 1
                 pending.due_ns = now_ns + SET_RETRY_NS
-                sets.append(Set(pending.correlation, index, pending.value))
+                sets.append(Set(pending.correlation, index, pending.value, 0))
         return sets
 
     def _understand(self, message: Message, now_ns: int) -> Event | None:

@@ -28,12 +28,13 @@ class Number:
     def __init__(self, name: str, code: str) -> None:
         self.name = name
         self._struct = struct.Struct("<" + code)
+        self.size_bytes = self._struct.size
 
     def pack(self, value: float) -> bytes:
         return self._struct.pack(value)
 
     def unpack(self, body: bytes, at: int) -> tuple[Any, int]:
-        end = at + self._struct.size
+        end = at + self.size_bytes
         if end > len(body):
             raise Malformed(f"ends within a {self.name} at byte {at}")
         return self._struct.unpack_from(body, at)[0], end
@@ -80,6 +81,22 @@ class RestOfBody:
 
     def unpack(self, body: bytes, at: int) -> tuple[bytes, int]:
         return body[at:], len(body)
+
+
+class Padding:
+    """So many zeros; what stands there is not looked at."""
+
+    name = "8 bytes"
+    size_bytes = 8
+
+    def pack(self, value: bytes) -> bytes:
+        return value
+
+    def unpack(self, body: bytes, at: int) -> tuple[bytes, int]:
+        end = at + self.size_bytes
+        if end > len(body):
+            raise Malformed(f"ends within {self.name} at byte {at}")
+        return body[at:end], end
 
 
 class Field(NamedTuple):
@@ -143,6 +160,7 @@ U32 = Annotated[int, Number("u32", "I")]
 F32 = Annotated[float, Float32()]
 Text = Annotated[str, LengthText()]
 Rest = Annotated[bytes, RestOfBody()]
+Zeros = Annotated[bytes, Padding()]
 
 
 def shortest(value: float) -> float:

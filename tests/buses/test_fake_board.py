@@ -53,7 +53,7 @@ def test_a_board_says_hello_at_its_start_and_when_asked() -> None:
         ["temperature", "current"],
         "relay",
     )
-    (again,) = only(Hello, bench.say(101.5, HelloRequest(1)))
+    (again,) = only(Hello, bench.say(101.5, HelloRequest(1, 1)))
     assert again.uptime_ms == 1500
 
 
@@ -88,23 +88,23 @@ def test_a_frame_that_finds_no_room_is_dropped_whole_and_its_samples_are_counted
 def test_set_is_obeyed_acknowledged_and_reported_at_once() -> None:
     bench = Bench()
     bench.say(0.0, HostHeartbeat())
-    answers = bench.say(0.1, Set(9, 0, 1.0))
+    answers = bench.say(0.1, Set(9, 0, 1.0, 0))
     assert only(Ack, answers) == [Ack(9, 0, 0, 1.0)]
-    assert only(Heartbeat, answers) == [Heartbeat(100, 0, (OutputValue(1.0, 1),))]
+    assert only(Heartbeat, answers) == [Heartbeat(100, 0, 0, (OutputValue(1.0, 1),))]
 
 
 def test_a_set_that_comes_twice_is_acknowledged_twice_and_changes_the_relay_once() -> None:
     bench = Bench()
     bench.say(0.0, HostHeartbeat())
-    assert len(only(Ack, bench.say(0.1, Set(9, 0, 1.0), Set(9, 0, 1.0)))) == 2
+    assert len(only(Ack, bench.say(0.1, Set(9, 0, 1.0, 0), Set(9, 0, 1.0, 0)))) == 2
     assert bench.firmware.relay_changes == 1
 
 
 @pytest.mark.parametrize(
     ("request_", "answer"),
     [
-        (Set(1, 5, 1.0), Ack(1, 5, 1, 0.0)),
-        (Set(2, 0, 0.5), Ack(2, 0, 2, 0.0)),
+        (Set(1, 5, 1.0, 0), Ack(1, 5, 1, 0.0)),
+        (Set(2, 0, 0.5, 0), Ack(2, 0, 2, 0.0)),
     ],
 )
 def test_a_set_that_cannot_be_obeyed_is_refused_with_the_reason(request_: Set, answer: Ack) -> None:
@@ -117,26 +117,26 @@ def test_a_set_that_cannot_be_obeyed_is_refused_with_the_reason(request_: Set, a
 def test_a_set_from_a_host_without_a_heartbeat_is_refused() -> None:
     bench = Bench()
     bench.say(0.0)
-    assert only(Ack, bench.say(0.1, Set(1, 0, 1.0))) == [Ack(1, 0, 3, 0.0)]
+    assert only(Ack, bench.say(0.1, Set(1, 0, 1.0, 0))) == [Ack(1, 0, 3, 0.0)]
 
 
 def test_the_dead_man_switch_drives_the_relay_safe_and_says_so_and_only_a_new_set_drives_it_again() -> None:
     bench = Bench(Firmware(failsafe_ms=2000))
     bench.say(0.0, HostHeartbeat())
-    bench.say(0.1, Set(1, 0, 1.0))
+    bench.say(0.1, Set(1, 0, 1.0, 0))
     (last_moment,) = only(Heartbeat, bench.say(2.0))
     assert last_moment.outputs[0].value == 1.0
-    assert only(Heartbeat, bench.say(2.001)) == [Heartbeat(2001, 1, (OutputValue(0.0, 2),))]
+    assert only(Heartbeat, bench.say(2.001)) == [Heartbeat(2001, 1, 0, (OutputValue(0.0, 2),))]
     (back,) = only(Heartbeat, bench.say(3.0, HostHeartbeat()))
     assert back.outputs[0].value == 0.0
-    assert only(Ack, bench.say(3.1, Set(2, 0, 1.0))) == [Ack(2, 0, 0, 1.0)]
+    assert only(Ack, bench.say(3.1, Set(2, 0, 1.0, 0))) == [Ack(2, 0, 0, 1.0)]
 
 
 def test_sets_do_not_feed_the_dead_man_switch() -> None:
     bench = Bench(Firmware(failsafe_ms=1000))
     bench.say(0.0, HostHeartbeat())
     for k in range(30):
-        bench.say(k * 0.1, Set(k, 0, 1.0))
+        bench.say(k * 0.1, Set(k, 0, 1.0, 0))
     assert bench.firmware.failsafes == 1
     assert not bench.firmware.relay_on
 
@@ -144,17 +144,17 @@ def test_sets_do_not_feed_the_dead_man_switch() -> None:
 def test_a_reset_board_starts_from_nothing() -> None:
     bench = Bench()
     bench.say(0.0, HostHeartbeat())
-    bench.say(5.0, HostHeartbeat(), Set(1, 0, 1.0))
+    bench.say(5.0, HostHeartbeat(), Set(1, 0, 1.0, 0))
     bench.firmware.reset()
     answers = bench.say(6.0)
     assert only(Hello, answers)[0].uptime_ms == 0
-    assert only(Heartbeat, answers) == [Heartbeat(0, 0, (OutputValue(0.0, 0),))]
+    assert only(Heartbeat, answers) == [Heartbeat(0, 0, 0, (OutputValue(0.0, 0),))]
 
 
 def test_noise_on_the_boards_line_does_nothing() -> None:
     firmware = Firmware()
     firmware.step(
-        0, b"\x01\x02noise\0" + encode(Samples(0, 0, 0, 1, b"ab")) + encode(HostHeartbeat())[:-2] + b"x\0"
+        0, b"\x01\x02noise\0" + encode(Samples(0, 0, 0, 0, 1, b"ab")) + encode(HostHeartbeat())[:-2] + b"x\0"
     )
     assert (firmware.relay_on, firmware.failsafes) == (False, 0)
 

@@ -27,12 +27,16 @@ S = 1_000_000_000
 HELLO = Hello(
     protocol=1,
     uptime_ms=1000,
+    failsafe_ms=2000,
+    receive_bytes=64,
+    max_rate_hz=1000.0,
+    config=0,
     firmware="demo",
     firmware_version="1.0",
+    build_id="3f2a1c0",
     unique_id="A1",
-    failsafe_ms=2000,
-    channels=(ChannelInfo("current", "A", 1, 0.01, 20.0),),
-    outputs=(OutputInfo("relay", 0.0, 0.0, 1.0), OutputInfo("fan", 0.0, 0.0, 100.0)),
+    channels=(ChannelInfo("current", "A", 1, 1, 0.01, 20.0),),
+    outputs=(OutputInfo("relay", 0.0, 0.0, 1.0, 0), OutputInfo("fan", 0.0, 0.0, 100.0, 0)),
 )
 
 
@@ -41,11 +45,11 @@ def sent(link: Link, now_ns: int) -> list[Message]:
 
 
 def samples(seq: int, n: int = 2, dropped: int = 0) -> Samples:
-    return Samples(seq, seq * 50_000, dropped, n, bytes(2 * n))
+    return Samples(seq, seq * 50_000, dropped, 0, n, bytes(2 * n))
 
 
 def beat(uptime_ms: int, relay: float = 0.0, changes: int = 0, failsafes: int = 0) -> Heartbeat:
-    return Heartbeat(uptime_ms, failsafes, (OutputValue(relay, changes), OutputValue(0.0, 0)))
+    return Heartbeat(uptime_ms, failsafes, 0, (OutputValue(relay, changes), OutputValue(0.0, 0)))
 
 
 def greeted() -> Link:
@@ -64,18 +68,18 @@ def lost(link: Link, message: Samples) -> int:
 
 def test_a_link_asks_for_hello_until_it_comes() -> None:
     link = Link()
-    assert sent(link, 0) == [HelloRequest(1)]
+    assert sent(link, 0) == [HelloRequest(1, 1)]
     assert sent(link, ASK_EVERY_NS - 1) == []
     assert link.due_ns() == ASK_EVERY_NS
-    assert sent(link, ASK_EVERY_NS) == [HelloRequest(1)]
+    assert sent(link, ASK_EVERY_NS) == [HelloRequest(1, 1)]
     link.receive(encode(HELLO), ASK_EVERY_NS)
     assert sent(link, 10 * ASK_EVERY_NS) == [HostHeartbeat()]
 
 
 def test_the_first_bytes_of_a_link_end_whatever_half_a_frame_the_board_holds() -> None:
     board = Decoder()
-    board.feed(encode(Set(1, 0, 1.0))[:5])
-    assert [decode(c) for c in board.feed(Link().poll(0))] == [HelloRequest(1)]
+    board.feed(encode(Set(1, 0, 1.0, 0))[:5])
+    assert [decode(c) for c in board.feed(Link().poll(0))] == [HelloRequest(1, 1)]
 
 
 def test_nothing_is_believed_before_hello() -> None:
@@ -110,7 +114,7 @@ def test_a_hello_whose_uptime_went_back_is_a_reset() -> None:
 def test_a_reset_whose_hello_was_lost_is_seen_in_the_heartbeat_and_hello_is_asked_for() -> None:
     link = greeted()
     link.receive(encode(beat(5)), S)
-    assert sent(link, S) == [HelloRequest(1)]
+    assert sent(link, S) == [HelloRequest(1, 1)]
     again = replace(HELLO, uptime_ms=300)
     assert link.receive(encode(again), S) == [Greeted(again, reset=True)]
     assert link.counters["resets"] == 1
@@ -142,7 +146,7 @@ def test_what_the_board_dropped_is_told_from_what_the_line_lost() -> None:
 
 def test_seq_wraps_without_loss() -> None:
     link = greeted()
-    lost(link, Samples(2**32 - 2, 0, 0, 2, bytes(4)))
+    lost(link, Samples(2**32 - 2, 0, 0, 0, 2, bytes(4)))
     assert lost(link, samples(0)) == 0
 
 
@@ -158,14 +162,14 @@ def test_an_older_frame_is_not_delivered_and_makes_the_host_ask_who_is_there() -
     link.receive(encode(samples(1000)), 0)
     assert link.receive(encode(samples(4)), 1) == []
     assert link.counters["late_frames"] == 1
-    assert sent(link, 1) == [HelloRequest(1)]
+    assert sent(link, 1) == [HelloRequest(1, 1)]
 
 
 def test_a_set_is_repeated_with_its_correlation_id_until_it_is_acknowledged() -> None:
     link = greeted()
     link.set_output("relay", 1.0)
     (first,) = sent(link, 1)
-    assert first == Set(1, 0, 1.0)
+    assert first == Set(1, 0, 1.0, 0)
     assert sent(link, SET_RETRY_NS) == []
     assert sent(link, SET_RETRY_NS + 1) == [first]
     link.receive(encode(Ack(1, 0, 0, 1.0)), SET_RETRY_NS + 2)
@@ -180,7 +184,7 @@ def test_the_latest_value_asked_for_wins_and_the_older_ones_ack_means_nothing() 
     link.set_output("relay", 1.0)
     sent(link, 1)
     link.set_output("relay", 0.0)
-    assert sent(link, 2) == [Set(2, 0, 0.0)]
+    assert sent(link, 2) == [Set(2, 0, 0.0, 0)]
     link.receive(encode(Ack(1, 0, 0, 1.0)), 3)
     assert link.counters["late_acks"] == 1
     assert link.output("relay").reported is None
@@ -201,9 +205,9 @@ def test_a_set_without_an_answer_fails_in_words_after_its_tries() -> None:
 def test_a_set_asked_for_before_hello_goes_out_after_the_first_heartbeat() -> None:
     link = Link()
     link.set_output("fan", 30.0)
-    assert sent(link, 0) == [HelloRequest(1)]
+    assert sent(link, 0) == [HelloRequest(1, 1)]
     link.receive(encode(HELLO), 1)
-    assert sent(link, 1) == [HostHeartbeat(), Set(1, 1, 30.0)]
+    assert sent(link, 1) == [HostHeartbeat(), Set(1, 1, 30.0, 0)]
 
 
 def test_an_output_that_the_board_has_not_is_an_error_that_names_those_it_has() -> None:
@@ -262,17 +266,17 @@ def test_the_board_tells_of_its_dead_man_switch_and_of_changes_that_nobody_asked
 def test_another_version_is_an_event_and_no_heartbeat_is_sent_to_it() -> None:
     link = Link()
     assert link.receive(encode(replace(HELLO, protocol=2)), 0) == [Mismatch(2)]
-    assert sent(link, 0) == [HelloRequest(1)]
+    assert sent(link, 0) == [HelloRequest(1, 1)]
     assert link.counters["version_mismatches"] == 1
 
 
 @pytest.mark.parametrize(
     ("message", "counter"),
     [
-        (Samples(0, 0, 0, 3, bytes(4)), "malformed_messages"),
-        (Samples(0, 0, 0, 0, b""), "malformed_messages"),
-        (Heartbeat(1100, 0, ()), "malformed_messages"),
-        (HelloRequest(1), "malformed_messages"),
+        (Samples(0, 0, 0, 0, 3, bytes(4)), "malformed_messages"),
+        (Samples(0, 0, 0, 0, 0, b""), "malformed_messages"),
+        (Heartbeat(1100, 0, 0, ()), "malformed_messages"),
+        (HelloRequest(1, 1), "malformed_messages"),
         (Ack(99, 0, 0, 1.0), "late_acks"),
     ],
 )
@@ -285,7 +289,7 @@ def test_a_message_that_makes_no_sense_is_counted_and_has_no_effect(message: Mes
 def test_samples_of_a_board_without_channels_make_no_sense() -> None:
     link = Link()
     link.receive(encode(replace(HELLO, channels=())), 0)
-    assert link.receive(encode(Samples(0, 0, 0, 4, b"")), 1) == []
+    assert link.receive(encode(Samples(0, 0, 0, 0, 4, b"")), 1) == []
     assert link.counters["malformed_messages"] == 1
 
 
@@ -300,7 +304,7 @@ def test_a_port_that_was_opened_again_on_the_same_board_counts_what_was_missed()
     link = greeted()
     link.receive(encode(samples(10)) + encode(samples(12))[:6], 1)
     link.restart()
-    assert sent(link, S) == [HelloRequest(1)]
+    assert sent(link, S) == [HelloRequest(1, 1)]
     later = replace(HELLO, uptime_ms=9000)
     assert link.receive(encode(later), S) == [Greeted(later, reset=False)]
     assert lost(link, samples(50)) == 38

@@ -5,39 +5,69 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from firmware_bridge.codec import Decoder, decode, encode
-from firmware_bridge.generate import PROTOCOL_MD, message_name, tables, with_tables
-from firmware_bridge.messages import MESSAGES, PLANNED, TO_HOST, Hello, HelloRequest, HostHeartbeat, Set
+from firmware_bridge.generate import PROTOCOL_MD, files, header, tables, upper_name
+from firmware_bridge.messages import (
+    MAX_CHANNELS,
+    MAX_TO_BOARD_BYTES,
+    MESSAGES,
+    TO_HOST,
+    Ack,
+    ChannelInfo,
+    Config,
+    ConfigAck,
+    Hello,
+    HelloRequest,
+    Message,
+    Ping,
+    Pong,
+    Set,
+    Time,
+    TimeRequest,
+)
 
 PAGE = PROTOCOL_MD.read_text()
 
 
-def test_the_tables_of_the_page_are_those_of_the_code() -> None:
-    assert with_tables(PAGE) == PAGE, "run: python -m firmware_bridge.generate --write"
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+def test_what_is_generated_is_not_stale(path: Path) -> None:
+    assert path.read_text() == files()[path], "run: python -m firmware_bridge.generate --write"
 
 
-def test_the_tables_name_every_message() -> None:
-    assert all(f"| 0x{code:02X} | {message_name(m)} |" in tables() for code, m in MESSAGES.items())
+def test_the_tables_and_the_c_header_name_every_message() -> None:
+    for code, message in MESSAGES.items():
+        assert f"| 0x{code:02X} | {upper_name(message)} |" in tables()
+        assert f"#define FWB_MSG_{upper_name(message)} 0x{code:02X}U\n" in header()
 
 
-def test_planned_codes_are_free() -> None:
-    assert not PLANNED.keys() & MESSAGES.keys()
+def test_bit_7_tells_an_answer_from_its_request() -> None:
+    pairs: list[tuple[type[Message], type[Message]]] = [
+        (HelloRequest, Hello),
+        (Set, Ack),
+        (Config, ConfigAck),
+        (TimeRequest, Time),
+        (Ping, Pong),
+    ]
+    assert [request.CODE | TO_HOST for request, _ in pairs] == [answer.CODE for _, answer in pairs]
 
 
-def test_bit_7_of_a_code_is_its_direction() -> None:
-    assert {m for m in MESSAGES.values() if not m.CODE & TO_HOST} == {HelloRequest, Set, HostHeartbeat}
+def test_what_the_board_receives_fits_its_bound() -> None:
+    assert len(encode(Set(65535, 255, 1.5, 2**32 - 1))) <= MAX_TO_BOARD_BYTES
+    assert f"{MAX_TO_BOARD_BYTES} to the board" in PAGE
 
 
-def test_what_the_board_receives_fits_its_64_bytes() -> None:
-    assert len(encode(Set(65535, 255, 1.5))) <= 64
-    assert "64 to the board" in PAGE
+def test_a_time_request_is_as_long_as_its_answer() -> None:
+    assert len(encode(TimeRequest(1))) == len(encode(Time(1, 2, 3)))
 
 
 def test_the_worked_exchange_is_what_the_codec_says() -> None:
     (block,) = re.findall(r"```\n(host → board\n.*?)```", PAGE, re.DOTALL)
     steps = re.findall(r"(\w+) → \w+\n((?: +[0-9a-f]{2}(?: [0-9a-f]{2})*\n)+)((?: +.*\n)+)", block)
-    assert len(steps) == 7
+    assert len(steps) == 12
     for sender, hex_text, said in steps:
         frame = bytes.fromhex(hex_text)
         (content,) = Decoder().feed(frame)
@@ -52,7 +82,7 @@ def test_the_page_decodes_samples_by_hand_as_the_codec_does() -> None:
     content = bytes.fromhex(content_hex.replace("|", ""))
     message = decode(content[:-2])
     assert encode(message).hex(" ") in PAGE
-    assert "seq 30, t_us 1500000, dropped 30" in PAGE
+    assert "seq 30, t_us 1524000, dropped 30" in PAGE
 
 
 def test_importing_the_package_loads_nothing_of_edgeagent_and_no_numpy() -> None:
@@ -65,7 +95,5 @@ def test_importing_the_package_loads_nothing_of_edgeagent_and_no_numpy() -> None
 
 
 def test_a_hello_with_dozens_of_channels_fits_a_frame() -> None:
-    from firmware_bridge.messages import ChannelInfo
-
-    many = tuple(ChannelInfo(f"channel-{i}", "mV", 1, 0.1, 10.0) for i in range(32))
-    assert encode(Hello(1, 0, "f", "1", "id", 1000, many, ()))
+    many = tuple(ChannelInfo(f"channel-{i}", "mV", 1, 1, 0.1, 10.0) for i in range(MAX_CHANNELS))
+    assert encode(Hello(1, 0, 1000, 64, 0.0, 0, "f", "1", "b", "id", many, ()))

@@ -65,7 +65,7 @@ def sensor(board: VirtualBoard, clock: ScaledClock) -> Iterator[BridgeSensor]:
     sensor.close()
 
 
-CURRENT = ChannelInfo("current", "A", 1, 0.01, 20.0)
+CURRENT = ChannelInfo("current", "A", 1, 1, 0.01, 20.0)
 
 
 def make(port: str, clock: ScaledClock, **channels: str) -> BridgeSensor:
@@ -190,8 +190,8 @@ def test_garbage_on_the_line_is_counted_and_no_sample_is_lost(
 
 def test_a_frame_sent_twice_is_delivered_once(clock: ScaledClock) -> None:
     puppet = Puppet(clock, CURRENT)
-    frame = encode(Samples(0, 0, 0, 2, bytes(4)))
-    puppet.port.send(frame + frame + encode(Samples(2, 100_000, 0, 1, bytes(2))))
+    frame = encode(Samples(0, 0, 0, 0, 2, bytes(4)))
+    puppet.port.send(frame + frame + encode(Samples(2, 100_000, 0, 0, 1, bytes(2))))
     blocks = read_until(puppet.sensor, clock, lambda b: samples_of(b) == 3)
     assert sum(b.lost for b in blocks) == 0
     assert puppet.sensor.counters()["duplicate_frames"] == 1
@@ -200,9 +200,9 @@ def test_a_frame_sent_twice_is_delivered_once(clock: ScaledClock) -> None:
 
 def test_a_damaged_frame_is_samples_lost_before_the_next_block_exactly(clock: ScaledClock) -> None:
     puppet = Puppet(clock, CURRENT)
-    damaged = bytearray(encode(Samples(2, 100_000, 0, 3, bytes(6))))
+    damaged = bytearray(encode(Samples(2, 100_000, 0, 0, 3, bytes(6))))
     damaged[3] ^= 0x40
-    whole = (encode(Samples(0, 0, 0, 2, bytes(4))), encode(Samples(5, 250_000, 0, 1, bytes(2))))
+    whole = (encode(Samples(0, 0, 0, 0, 2, bytes(4))), encode(Samples(5, 250_000, 0, 0, 1, bytes(2))))
     puppet.port.send(whole[0] + damaged + whole[1])
     blocks = read_until(puppet.sensor, clock, lambda b: samples_of(b) == 3)
     assert [(len(b.values), b.lost) for b in blocks] == [(2, 0), (1, 3)]
@@ -232,7 +232,7 @@ def test_a_board_unplugged_in_mid_frame_is_gone_and_back_when_plugged_in_again(
     sensor = make(str(port), clock)
     sensor.open()
     read_until(sensor, clock, lambda b: samples_of(b) > 5)
-    first.send(encode(Samples(0, 0, 0, 2, bytes(8)))[:7])
+    first.send(encode(Samples(0, 0, 0, 0, 2, bytes(8)))[:7])
     first.unplug()
     with pytest.raises(DeviceGone, match="unplugged"):
         read_until(sensor, clock, lambda _: False)
@@ -345,18 +345,18 @@ def test_a_sensor_that_was_woken_and_closed_waits_for_hello_when_it_is_opened_ag
 @pytest.mark.parametrize(
     ("channel", "expected"),
     [
-        (ChannelInfo("a", "A", 3, 0.01, 20.0), "int16 for a"),
-        (ChannelInfo("a", "A", 1, 0.0, 20.0), "a scale for a"),
-        (ChannelInfo("a", "A", 1, 0.01, 0.0), "a positive rate"),
-        (ChannelInfo("b", "A", 1, 0.01, 20.0), "channels of different names"),
-        (ChannelInfo("a", "A", 1, 0.01, 50.0), "one rate for all"),
+        (ChannelInfo("a", "A", 3, 1, 0.01, 20.0), "int16 for a"),
+        (ChannelInfo("a", "A", 1, 1, 0.0, 20.0), "a scale for a"),
+        (ChannelInfo("a", "A", 1, 1, 0.01, 0.0), "a positive rate"),
+        (ChannelInfo("b", "A", 1, 1, 0.01, 20.0), "channels of different names"),
+        (ChannelInfo("a", "A", 1, 1, 0.01, 50.0), "one rate for all"),
     ],
 )
 def test_a_hello_that_cannot_be_used_says_what_it_should_be(
     clock: ScaledClock, channel: ChannelInfo, expected: str
 ) -> None:
     with pytest.raises(WrongDevice, match=expected):
-        Puppet(clock, channel, ChannelInfo("b", "A", 1, 0.01, 20.0))
+        Puppet(clock, channel, ChannelInfo("b", "A", 1, 1, 0.01, 20.0))
 
 
 def test_a_board_with_outputs_alone_has_no_layout_and_can_be_driven(clock: ScaledClock) -> None:
@@ -365,7 +365,7 @@ def test_a_board_with_outputs_alone_has_no_layout_and_can_be_driven(clock: Scale
     puppet.sensor.set_output("relay", 1.0)
     assert puppet.sensor.read() is None
     heard = [decode(content) for content in Decoder().feed(puppet.port.receive(wait_s=5.0))]
-    assert heard == [HostHeartbeat(), Set(1, 0, 1.0)]
+    assert heard == [HostHeartbeat(), Set(1, 0, 1.0, 0)]
     puppet.close()
 
 
@@ -374,7 +374,7 @@ def test_device_time_is_not_moved_by_a_late_read() -> None:
     base_ns = 5 * NS_PER_S
     for k in range(100):
         late_ns = 300_000_000 if k == 50 else 1_000_000
-        t_ns = device.stamp(Samples(k, k * 50_000, 0, 1, b""), base_ns + k * 50_000_000 + late_ns)
+        t_ns = device.stamp(Samples(k, k * 50_000, 0, 0, 1, b""), base_ns + k * 50_000_000 + late_ns)
         assert abs(t_ns[0] - (base_ns + k * 50_000_000 + 1_000_000)) <= 250_000
     assert device.true_rate_hz == pytest.approx(20.0, rel=1e-3)
 
@@ -383,7 +383,7 @@ def test_device_time_follows_a_slow_crystal() -> None:
     device = DeviceTime(20.0)
     real_ns = 50_150_000  # the board's clock runs 0.3 % slow
     for k in range(2000):
-        t_ns = device.stamp(Samples(k, k * 50_000, 0, 1, b""), k * real_ns + 1_000_000)
+        t_ns = device.stamp(Samples(k, k * 50_000, 0, 0, 1, b""), k * real_ns + 1_000_000)
     assert abs(t_ns[0] - (1999 * real_ns + 1_000_000)) <= 1_000_000
     assert device.true_rate_hz == pytest.approx(NS_PER_S / real_ns, rel=1e-3)
 
@@ -393,7 +393,7 @@ def test_device_time_never_runs_back_when_the_first_read_was_late() -> None:
     t_ns = np.concatenate(
         [
             device.stamp(
-                Samples(2 * k, 2 * k * 50_000, 0, 2, b""), k * 100_000_000 + (0 if k else 900_000_000)
+                Samples(2 * k, 2 * k * 50_000, 0, 0, 2, b""), k * 100_000_000 + (0 if k else 900_000_000)
             )
             for k in range(80)
         ]
@@ -404,8 +404,8 @@ def test_device_time_never_runs_back_when_the_first_read_was_late() -> None:
 
 def test_device_time_goes_on_when_the_microseconds_wrap_after_71_minutes() -> None:
     device = DeviceTime(20.0)
-    before = device.stamp(Samples(0, 2**32 - 50_000, 0, 1, b""), 10 * NS_PER_S)
-    after = device.stamp(Samples(1, 0, 0, 1, b""), 10 * NS_PER_S + 50_000_000)
+    before = device.stamp(Samples(0, 2**32 - 50_000, 0, 0, 1, b""), 10 * NS_PER_S)
+    after = device.stamp(Samples(1, 0, 0, 0, 1, b""), 10 * NS_PER_S + 50_000_000)
     assert after[0] - before[0] == 50_000_000
 
 
@@ -425,8 +425,8 @@ class Puppet:
     def __init__(self, clock: ScaledClock, *channels: ChannelInfo) -> None:
         self.port = FakePort()
         self.sensor = make(self.port.path, clock)
-        relay = OutputInfo("relay", 0.0, 0.0, 1.0)
-        hello = encode(Hello(1, 10, "puppet", "1", "p", 60_000, channels, (relay,)))
+        relay = OutputInfo("relay", 0.0, 0.0, 1.0, 0)
+        hello = encode(Hello(1, 10, 60_000, 64, 0.0, 0, "puppet", "1", "b", "p", channels, (relay,)))
 
         def say_hello() -> None:
             self.port.receive(wait_s=5.0)

@@ -150,7 +150,7 @@ class Firmware:
     def _heartbeat(self, now_ns: int) -> None:
         self._heartbeat_due_ns = now_ns + HEARTBEAT_EVERY_NS
         relay = OutputValue(float(self.relay_on), self.relay_changes)
-        self._send(Heartbeat(self._uptime_ms(now_ns), self.failsafes, (relay,)))
+        self._send(Heartbeat(self._uptime_ms(now_ns), self.failsafes, 0, (relay,)))
 
     def _sample(self, now_ns: int) -> None:
         due = int(self._since_start_ns(now_ns) * self._rate_hz // NS_PER_S) + 1
@@ -168,19 +168,23 @@ class Firmware:
         ]
         t_us = round(first * 1_000_000 / self._rate_hz)
         data = struct.pack(f"<{len(counts)}h", *counts)
-        return Samples(first % (1 << 32), t_us % (1 << 32), self.dropped, n, data)
+        return Samples(first % (1 << 32), t_us % (1 << 32), self.dropped, 0, n, data)
 
     def _hello(self, now_ns: int) -> Hello:
         channels = (("temperature", "degC"), ("current", "A"))
         return Hello(
             protocol=self._protocol,
             uptime_ms=self._uptime_ms(now_ns),
+            failsafe_ms=self._failsafe_ms,
+            receive_bytes=64,
+            max_rate_hz=0.0,
+            config=0,
             firmware="virtual-motor",
             firmware_version="1.0.0",
+            build_id="virtual",
             unique_id="virtual-0001",
-            failsafe_ms=self._failsafe_ms,
-            channels=tuple(ChannelInfo(*c, ChannelType.INT16, SCALE, self._rate_hz) for c in channels),
-            outputs=(OutputInfo("relay", safe=0.0, low=0.0, high=1.0),),
+            channels=tuple(ChannelInfo(*c, ChannelType.INT16, 1, SCALE, self._rate_hz) for c in channels),
+            outputs=(OutputInfo("relay", safe=0.0, low=0.0, high=1.0, max_on_ms=0),),
         )
 
     def _send(self, message: Message) -> bool:
