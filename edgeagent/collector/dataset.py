@@ -98,7 +98,7 @@ def _values(sample: _Sample) -> Float32Array:
 def _times(sample: _Sample) -> Int64Array:
     first_ns = sample.t_start_ns if sample.t_mono_ns is None else sample.t_mono_ns
     since_ns = np.rint(np.arange(sample.samples) * (NS_PER_S / sample.rate_hz))
-    if not 0 <= first_ns + float(since_ns.max(initial=0)) < _LAST_NS:
+    if abs(first_ns) + float(since_ns.max(initial=0)) > _LAST_NS:
         raise ValueError("the times do not fit into 64 bits")
     times: Int64Array = since_ns.astype(np.int64) + np.int64(first_ns)
     return times

@@ -20,6 +20,7 @@ PATH = "/v1/records"
 MAX_BODY_BYTES = 16_000_000
 IDLE_S = 60.0
 _MAX_LENGTH_DIGITS = 18
+_DISCARD_BYTES = 64_000_000
 
 
 class Server(ThreadingTCPServer):
@@ -128,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _discard(self) -> None:
         """Read on a while: a client that is cut off while it still writes never sees the answer."""
-        left = 4 * self.server.max_body_bytes
+        left = _DISCARD_BYTES
         self.connection.shutdown(socket.SHUT_WR)
         while left > 0 and (chunk := self.rfile.read1(1 << 16)):
             left -= len(chunk)

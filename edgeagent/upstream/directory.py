@@ -1,11 +1,12 @@
 """Records into a folder, or onto a USB stick: `stick: {directory: {path: /media/stick}}`.
 
-A file a batch, as PROTOCOL.md has it: MessagePack, named for its first record. It is whole or not there.
-Records of two files may overlap after a power cut: the id tells.
+A file a batch, as PROTOCOL.md has it, named for its first record and its content: whole or not there, and
+never written over by another. Batches of two files may overlap after a power cut: the id tells.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 
@@ -37,8 +38,9 @@ class Directory:
 
     def send(self, batch: Mapping[str, bytes]) -> Result:
         body = encode_batch(list(batch.values()))
-        target = self._folder / f"{file_name(next(iter(batch)))}.msgpack"
-        young = target.with_suffix(".tmp")
+        name = f"{file_name(next(iter(batch)))},{hashlib.sha256(body).hexdigest()[:8]}"
+        target = self._folder / f"{name}.msgpack"
+        young = self._folder / f".{name}.tmp"
         self.bytes_sent += len(body)
         try:
             with young.open("wb") as f:

@@ -1,0 +1,170 @@
+"""What every sink promises (edgeagent/upstream/__init__.py), held against the real thing at its far end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Protocol
+
+import msgspec
+import pytest
+
+from edgeagent.collector.dataset import lines
+from edgeagent.collector.server import Server
+from edgeagent.collector.store import Store
+from edgeagent.config import parts
+from edgeagent.errors import UpstreamFault
+from edgeagent.upstream import Sink, directory, http
+from edgeagent.upstream.codec import decode_batch, decode_record
+
+
+class FarEnd(Protocol):
+    """One kind of receiver: something to build a sink for, and to look into."""
+
+    def sink(self) -> Sink: ...
+
+    def stored(self) -> list[str]:
+        """The ids that are durable there; one for each copy that a reader would count."""
+        ...
+
+    def go_away(self) -> None: ...
+
+    def come_back(self) -> None: ...
+
+
+class HttpEnd:
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder / "dataset", 0
+        self.come_back()
+        self._port = int(self._server.server_address[1])
+
+    def sink(self) -> Sink:
+        return http.build("fleet", http.Options(url=f"http://127.0.0.1:{self._port}"), "press-07")
+
+    def stored(self) -> list[str]:
+        return [entry["id"] for entry in lines(self._folder)]
+
+    def go_away(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def come_back(self) -> None:
+        self._server = Server(Store(self._folder), "127.0.0.1", self._port)
+        Thread(target=lambda: self._server.serve_forever(poll_interval=0.01), daemon=True).start()
+
+
+class DirectoryEnd:
+    def __init__(self, folder: Path) -> None:
+        self._stick = folder / "stick"
+        self._stick.mkdir()
+
+    def sink(self) -> Sink:
+        return directory.build("stick", directory.Options(path=self._stick), "press-07")
+
+    def stored(self) -> list[str]:
+        """Across files the id tells a copy; within one it must not come twice."""
+        files = {file.name: decode_batch(file.read_bytes()) for file in self._stick.glob("*.msgpack")}
+        ids = {name: [decode_record(payload).id for payload in batch] for name, batch in files.items()}
+        assert all(len(set(batch)) == len(batch) for batch in ids.values())
+        return sorted({record_id for batch in ids.values() for record_id in batch})
+
+    def go_away(self) -> None:
+        self._stick.rename(self._stick.with_name("pulled"))
+
+    def come_back(self) -> None:
+        self._stick.with_name("pulled").rename(self._stick)
+
+
+FAR_ENDS: dict[str, type[HttpEnd] | type[DirectoryEnd]] = {"http": HttpEnd, "directory": DirectoryEnd}
+
+
+@pytest.fixture(params=sorted(FAR_ENDS))
+def far_end(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FarEnd]:
+    end: FarEnd = FAR_ENDS[request.param](tmp_path)
+    yield end
+    end.go_away()
+
+
+def batch(*seqs: int) -> dict[str, bytes]:
+    def record(record_id: str) -> bytes:
+        return msgspec.msgpack.encode(
+            {
+                "id": record_id,
+                "kind": "event",
+                "run": "0123456789ab",
+                "boot_id": "boot",
+                "mono_ns": 1,
+                "time": "2026-11-22T10:00:00.000000Z",
+                "clock": "synced",
+                "priority": 4,
+                "schema": 1,
+                "body": {"type": "mark"},
+            }
+        )
+
+    ids = [f"press-07/0123456789ab/{seq}" for seq in seqs]
+    return {record_id: record(record_id) for record_id in ids}
+
+
+def test_every_sink_has_a_far_end_here() -> None:
+    assert set(FAR_ENDS) == set(parts._own("upstream"))
+
+
+def test_what_is_accepted_is_there(far_end: FarEnd) -> None:
+    sink = far_end.sink()
+    assert sink.send(batch(1, 2, 3)).accepted == set(batch(1, 2, 3))
+    assert far_end.stored() == list(batch(1, 2, 3))
+    sink.close()
+
+
+def test_a_batch_sent_twice_is_accepted_twice_and_stored_once(far_end: FarEnd) -> None:
+    for sink in (far_end.sink(), far_end.sink()):
+        for _ in range(2):
+            assert sink.send(batch(1, 2)).accepted == set(batch(1, 2))
+        sink.close()
+    assert far_end.stored() == list(batch(1, 2))
+
+
+def test_batches_that_overlap_are_stored_once(far_end: FarEnd) -> None:
+    sink = far_end.sink()
+    for seqs in ((1, 2, 3), (3, 4), (5, 2), (1,)):
+        assert sink.send(batch(*seqs)).accepted == set(batch(*seqs))
+    sink.close()
+    if isinstance(
+        far_end, DirectoryEnd
+    ):  # the shorter batch has taken the place of the first: 2 and 3 came again
+        assert far_end.stored() == list(batch(1, 2, 3, 4, 5))
+    assert sorted(far_end.stored()) == list(batch(1, 2, 3, 4, 5))
+
+
+def test_while_the_far_end_is_away_a_send_is_a_fault_and_works_again_after(far_end: FarEnd) -> None:
+    sink = far_end.sink()
+    sink.send(batch(1))
+    far_end.go_away()
+    for _ in range(3):
+        with pytest.raises(UpstreamFault) as caught:
+            sink.send(batch(2))
+        assert caught.value.where
+        assert caught.value.hint
+    far_end.come_back()
+    assert sink.send(batch(2)).accepted == set(batch(2))
+    assert far_end.stored() == list(batch(1, 2))
+    sink.close()
+
+
+def test_bytes_sent_counts_the_batches(far_end: FarEnd) -> None:
+    sink = far_end.sink()
+    assert sink.bytes_sent == 0
+    sink.send(batch(1))
+    one = sink.bytes_sent
+    assert one == 1 + len(batch(1)["press-07/0123456789ab/1"])
+    sink.send(batch(2))
+    assert sink.bytes_sent == 2 * one
+    sink.close()
+
+
+def test_close_may_be_called_twice_and_before_anything_was_sent(far_end: FarEnd) -> None:
+    sink = far_end.sink()
+    sink.close()
+    sink.close()
