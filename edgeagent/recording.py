@@ -106,9 +106,11 @@ class Writer:
     def __init__(self, folder: Path, header: Header) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = (folder / "journal.bin").open(
+                "xb"
+            )  # first: a recording is never written over
             with (folder / "recording.yaml").open("w") as f:
                 YAML(typ="safe").dump(msgspec.to_builtins(header), f)
-            self._file: BinaryIO = (folder / "journal.bin").open("xb")
         except OSError as e:
             raise StorageFault(
                 str(e), where=str(folder), expected="a new or empty folder that this user may write"
@@ -119,10 +121,14 @@ class Writer:
         frame = self._encode(entry)
         self._file.write(_LENGTH.pack(len(frame)) + frame)
 
-    def close(self) -> None:
+    def flush(self) -> None:
+        """Hand what was written to the kernel: whoever kills this process cannot take it away any more."""
         self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+
+    def close(self) -> None:
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
 
 class Recording:
