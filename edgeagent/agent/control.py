@@ -13,56 +13,74 @@ import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 import msgspec
 
-from edgeagent.agent.threads import Command, Inbox
+from edgeagent.agent.threads import Command, Inbox, spawn
 from edgeagent.errors import Fault, StorageFault
 
 PATIENCE_S = 5.0
+CALLERS = 8
 _MAX_LINE_BYTES = 65536
 
 Commands = Mapping[str, Callable[[], Any]]
 
 
+class Refused(Fault):
+    """The agent answered, but not with what it was asked for."""
+
+
 class ControlServer:
-    """Answers one caller at a time; `run` is the body of a thread of its own."""
+    """Answers callers, each in a thread of its own, so that one who says nothing holds up nobody.
+
+    `run`, the body of the thread that lets them in, has room for `CALLERS`; the next one waits at the door.
+    """
 
     def __init__(self, path: Path, commands: Commands, inbox: Inbox) -> None:
         self._path, self._commands, self._inbox = path, commands, inbox
+        self._places = BoundedSemaphore(CALLERS)
         with suppress(FileNotFoundError):
             path.unlink()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.bind(str(path))
+            os.chmod(path, 0o660)
         except OSError as e:
-            raise StorageFault(f"the control socket cannot be made ({e})", where=str(path)) from e
-        os.chmod(path, 0o660)
-        self._socket.listen(4)
+            self._socket.close()
+            raise StorageFault(
+                f"the control socket cannot be made ({e})",
+                where=str(path),
+                expected="a folder that this user may write, its path shorter than 100 characters",
+                hint="Give the agent another `state:`",
+            ) from e
+        self._socket.listen(CALLERS)
 
     def run(self) -> None:
         while True:
+            self._places.acquire()
             try:
                 caller, _ = self._socket.accept()
             except OSError:
                 return  # closed
-            with caller, suppress(OSError):
-                caller.settimeout(PATIENCE_S)
-                self._serve(caller)
+            spawn("control caller", partial(self._serve, caller), self._inbox)
 
     def _serve(self, caller: socket.socket) -> None:
-        with caller.makefile("rb") as lines:
+        with caller, suppress(OSError), caller.makefile("rb") as lines:
+            caller.settimeout(PATIENCE_S)
             while line := lines.readline(_MAX_LINE_BYTES):
                 caller.sendall(msgspec.json.encode(self.answer(line)) + b"\n")
+        self._places.release()
 
     def answer(self, line: bytes) -> dict[str, Any]:
         """What one request gets; a malformed one gets a sentence, not a closed door."""
         try:
             request = msgspec.json.decode(line)
             command = self._commands[request["command"]]
-        except (msgspec.DecodeError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):  # all that a stranger's bytes can lead to
             known = ", ".join(sorted(self._commands))
             return {"ok": False, "error": f'expected {{"command": NAME}} with one of: {known}'}
         reply: Future[Any] = Future()
@@ -90,7 +108,10 @@ class ControlServer:
 
 
 def ask(run: Path, command: str) -> Any:
-    """Ask the running agent. Raises StorageFault if none listens, Fault with its words if it refuses."""
+    """Ask the running agent.
+
+    Raises StorageFault if none listens, Refused with its words if it refuses, Fault if this user may not ask.
+    """
     path = run / "control.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
         s.settimeout(PATIENCE_S + 1)
@@ -99,8 +120,14 @@ def ask(run: Path, command: str) -> Any:
             s.sendall(msgspec.json.encode({"command": command}) + b"\n")
             with s.makefile("rb") as lines:
                 answer = msgspec.json.decode(lines.readline())
+        except PermissionError as e:
+            raise Fault(
+                "this user may not ask the agent",
+                where=str(path),
+                hint="Use sudo, or `sudo usermod -aG edgeagent USER` and log in again",
+            ) from e
         except (OSError, msgspec.DecodeError) as e:
             raise StorageFault("no agent answers", where=str(path), hint="Is it running?") from e
     if not answer["ok"]:
-        raise Fault(answer["error"])
+        raise Refused(answer["error"])
     return answer["result"]

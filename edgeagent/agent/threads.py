@@ -1,8 +1,10 @@
 """The only code that starts a thread, and the core's inbox. The loops that run in threads are steps elsewhere:
 
-    readers.py   Reader   one a bus or port    open, read, retry            -> inbox
-    lanes.py     Lane     one a model          request -> worker -> arrival -> inbox
-    senders.py   Writer's one, and one Sender an upstream
+    readers.py    Reader        one a bus or port    open, read, retry            -> inbox
+    lanes.py      Lane          one a model          request -> worker -> arrival -> inbox
+    outgoing.py   WriterLoop    one                  drafts -> outbox
+                  Sender        one an upstream      outbox -> upstream
+    control.py    ControlServer one, and one a caller
 
 The core itself runs in the main thread and takes from the inbox in order of arrival.
 """
@@ -11,11 +13,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
+from edgeagent.agent.clock import RealClock
 from edgeagent.pipeline import Arrival
-from edgeagent.records import Block, Layout
+from edgeagent.records import NS_PER_S, Block, Layout
 
 INBOX_BLOCKS = 1000
 
@@ -80,3 +83,11 @@ def spawn(name: str, target: Callable[[], None], inbox: Inbox) -> threading.Thre
     thread = threading.Thread(target=guarded, name=name, daemon=True)
     thread.start()
     return thread
+
+
+def join_all(threads: Collection[threading.Thread], patience_s: float) -> None:
+    """Wait for threads to end, `patience_s` real seconds for all of them together."""
+    clock = RealClock()
+    until_ns = clock.now_ns() + round(patience_s * NS_PER_S)
+    for thread in threads:
+        thread.join(max(clock.real_s(until_ns - clock.now_ns()), 0.0))

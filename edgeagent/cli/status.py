@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgeagent.agent.control import ask
+from edgeagent.agent.control import Refused, ask
 from edgeagent.agent.state import run_folder, state_folder
 from edgeagent.cli import DEGRADED, NOT_RUNNING, OK
 from edgeagent.config.load import load
-from edgeagent.errors import StorageFault
+from edgeagent.errors import ConfigFault, StorageFault
+
+SERVICE = Path("/run/edgeagent")  # `RuntimeDirectory=` of the service, which only the service is told
 
 
 @click.command(name="status")
@@ -22,12 +25,15 @@ from edgeagent.errors import StorageFault
 @click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
 def command(config: Path | None, as_json: bool) -> int:
     """What the running agent does and how it fares; exit 0 healthy, 3 degraded, 4 not running."""
-    configured = load(config).draft if config is not None else None
-    run = run_folder(state_folder(configured.state if configured else None))
+    places = _places(config)
     try:
-        status = ask(run, "status")
-    except StorageFault:
-        print(json.dumps({"state": "not running"}) if as_json else f"no agent runs on {run}")
+        status = _ask_at(places, config)
+    except Refused as fault:
+        print(f"edgeagent: {fault}", file=sys.stderr)
+        return DEGRADED
+    if status is None:
+        where = " or ".join(map(str, places))
+        print(json.dumps({"state": "not running"}) if as_json else f"no agent runs on {where}")
         return NOT_RUNNING
     if as_json:
         print(json.dumps(status))
@@ -36,34 +42,61 @@ def command(config: Path | None, as_json: bool) -> int:
     return DEGRADED if status["degraded"] else OK
 
 
+def _places(config: Path | None) -> list[Path]:
+    """Where an agent may listen. Raises ConfigFault if the config cannot be read."""
+    if config is None:
+        return [run_folder(state_folder(None)), SERVICE]
+    loaded = load(config)
+    if loaded.draft is None:
+        raise ConfigFault("\n".join(map(str, loaded.findings)))
+    return [run_folder(state_folder(loaded.draft.state)), SERVICE]
+
+
+def _ask_at(places: list[Path], config: Path | None) -> dict[str, Any] | None:
+    """The status of the first agent that answers, of this config if one was named."""
+    for place in places:
+        try:
+            status: dict[str, Any] = ask(place, "status")
+        except StorageFault:
+            continue
+        if config is None or Path(status["config"]).resolve() == config.resolve():
+            return status
+    return None
+
+
 def show(status: dict[str, Any]) -> None:
     """For people: one table a section, what is wrong first."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     colour = "green" if not status["degraded"] else "yellow"
     console.print(
-        f"[bold]{status['device']}[/]  [{colour}]{status['state']}[/]  "
-        f"up {status['uptime_s']:.0f} s, pid {status['pid']}, edgeagent {status['version']}, {status['config']}"
+        Text.assemble(
+            (status["device"], "bold"),
+            "  ",
+            (status["state"], colour),
+            f"  up {status['uptime_s']:.0f} s, pid {status['pid']}, edgeagent {status['version']}, {status['config']}",
+        )
     )
     for reason in status["degraded"]:
-        console.print(f"  [yellow]{reason}[/]", markup=True)
+        console.print(f"  {reason}", style="yellow")
     for section, columns, rows in _sections(status):
         if rows:
             table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
             for i, column in enumerate((section, *columns)):
                 table.add_column(column, style="bold" if i == 0 else "")
             for row in rows:
-                table.add_row(*(("" if cell is None else str(cell)) for cell in row))
+                table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
             console.print(table)
     if status["last_error"]:
         console.print(f"last error: {status['last_error']}", style="dim")
 
 
 def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
-    counts = status["counts"]
+    counts, outbox = status["counts"], status["outbox"]
     latency = counts["latency_ms"]
     return [
         (
@@ -114,6 +147,20 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
             "output",
             ("asked", "reported", "changes"),
             [(name, a["asked"], a["reported"], a["changes"]) for name, a in status["actuators"].items()],
+        ),
+        (
+            "outbox",
+            ("made", "waiting", "evicted", "dropped", "size"),
+            [
+                (
+                    outbox.get("trouble") or "ok",
+                    outbox.get("made"),
+                    outbox.get("waiting"),
+                    outbox.get("evicted"),
+                    sum(outbox.get("dropped", {}).values()),
+                    f"{outbox.get('used_bytes', 0) / 1e6:.1f} MB",
+                )
+            ],
         ),
         (
             "upstream",
