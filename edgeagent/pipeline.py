@@ -18,6 +18,7 @@ from edgeagent.actuators.guard import Guard, Setting
 from edgeagent.counts import Counts
 from edgeagent.decisions import Capture, Drive, Event, Fact
 from edgeagent.decisions.rules import Outcome, Rules
+from edgeagent.errors import ConfigFault
 from edgeagent.records import (
     NS_PER_S,
     Block,
@@ -123,6 +124,8 @@ class Core:
         self._facts: dict[str, Fact] = {}
         self._captures = Captures()
         self._gaps: dict[str, tuple[int, int]] = {}  # sensor -> samples lost, since when
+        self.unfit: dict[str, str] = {}
+        """Why a pipeline stands still: what its sensor announced does not serve its model."""
         self.counts = counts or Counts()
 
     # --- the four steps -------------------------------------------------------------------------------
@@ -134,11 +137,21 @@ class Core:
             served = [p for p in self._pipelines.values() if p.sensor == sensor]
             keep_s = max([self._capture_s, *(p.length_s for p in served)])
             ring = self._rings[sensor] = Ring(layout, keep_s)
-            for p in served:
-                self._windows[p.name] = Windows(
-                    p.name, ring, p.wanted or layout, p.length_s, p.hop_s, closed=self.counts.windows[p.name]
-                )
+            for plan in served:
+                self._serve(plan, ring)
         return Effects([], [], [])
+
+    def _serve(self, plan: PipelinePlan, ring: Ring) -> None:
+        """Begin to cut a pipeline's windows; `check` cannot know what a board says of itself only when it is there."""
+        self._windows.pop(plan.name, None)
+        self.unfit.pop(plan.name, None)
+        wanted, closed = plan.wanted or ring.layout, self.counts.windows[plan.name]
+        try:
+            windows = Windows(plan.name, ring, wanted, plan.length_s, plan.hop_s, closed)
+        except ConfigFault as fault:
+            self.unfit[plan.name] = f"{plan.sensor} does not fit its model: {fault}"
+        else:
+            self._windows[plan.name] = windows
 
     def block(self, block: Block, now_ns: int) -> Effects:
         """Samples arrived: lay them down, cut windows, ask the models, let the rules see the new values."""
@@ -153,7 +166,7 @@ class Core:
             self._gaps[block.sensor] = (lost + missing, since_ns)
         self._see_values(block, ring.layout)
         for plan in self._pipelines.values():
-            if plan.sensor == block.sensor:
+            if plan.sensor == block.sensor and plan.name in self._windows:
                 self._cut(plan, block.t_read_ns, now_ns, effects)
         self._decide(now_ns, effects)
         effects.drafts.extend(self._captures.due(self._rings, now_ns))
@@ -194,6 +207,10 @@ class Core:
     def waiting(self) -> int:
         """Requests without an answer yet."""
         return len(self._waiting)
+
+    def layouts(self) -> dict[str, Layout]:
+        """What the sensors have announced so far."""
+        return {sensor: ring.layout for sensor, ring in self._rings.items()}
 
     def values(self) -> dict[str, float | str | bool]:
         """What the rules see now: `sensor.channel` and `pipeline.label`, newest values."""

@@ -61,8 +61,13 @@ def core(
     truths: Mapping[str, Truth],
     run: str,
     counts: Counts | None = None,
+    spent_bytes: int = 0,
 ) -> Core:
-    """The pipelines, rules, sampling and guard of a config, with nothing in them yet."""
+    """The pipelines, rules, sampling and guard of a config, with nothing in them yet.
+
+    A rule that was active before a reload is not so any more: its outputs went safe, and it has to find anew that
+    they must not be.
+    """
     plans = [_plan(config, name, pipeline, models) for name, pipeline in config.pipelines.items()]
     sources = {p.name: p.sensor for p in plans} | {s: s for s in config.sensors}
     constants = {"device.id": config.device.id}
@@ -70,7 +75,7 @@ def core(
     return Core(
         plans,
         Rules(config.rules, sources, constants),
-        Sampler(config.sampling, f"{config.device.id}/{run}"),
+        Sampler(config.sampling, f"{config.device.id}/{run}", spent_bytes),
         Guard(config.actuators),
         _longest_capture_s(config),
         truths,

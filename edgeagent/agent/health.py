@@ -17,6 +17,7 @@ def degraded_because(status: dict[str, Any]) -> list[str]:
         for key, m in status["models"].items()
         if m["state"] not in ("ok", "starting")
     ]
+    reasons += [f"pipeline {name}: {p['unfit']}" for name, p in status["pipelines"].items() if p["unfit"]]
     reasons += [f"output {name}: {a['error']}" for name, a in status["actuators"].items() if a.get("error")]
     if trouble := status["outbox"].get("trouble"):
         reasons.append(f"outbox: {trouble}")

@@ -21,11 +21,13 @@ _ROUND_S = 1.0  # how often an idle lane says that it lives
 class Lane:
     """The thread of one model: requests in, arrivals out; exactly one arrival a request."""
 
-    def __init__(self, model: str, engine: Engine, inbox: Inbox, alive: Callable[[], None]) -> None:
+    def __init__(self, model: str, engine: Engine, inbox: Inbox) -> None:
         self.model, self.engine = model, engine
-        self._inbox, self._alive = inbox, alive
+        self._inbox = inbox
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._well = True
         self.started = False
+        self.stopped = False
         self.stale = 0
 
     def submit(self, request: Request) -> None:
@@ -40,25 +42,38 @@ class Lane:
                 self._inbox.put(Arrival(oldest.pipeline, oldest.window_seq, skipped="stale"))
         self._requests.put(request)
 
-    def run(self) -> None:
+    def run(self, alive: Callable[[], None]) -> None:
         try:
             self.engine.start()
         except (InferenceFault, BundleFault) as fault:
-            log.warning("model %s: %s", self.model, fault)  # the engine goes on trying by itself
+            self._note(str(fault))  # the engine goes on trying by itself
         self.started = True
-        while True:
-            self._alive()
+        while not self.stopped:
+            alive()
             try:
                 request = self._requests.get(timeout=_ROUND_S)
             except queue.Empty:
                 continue
-            if request is None:
-                break
-            self._inbox.put(ask_engine(self.engine, request))
-        self.engine.close()
+            if request is not None:
+                arrival = ask_engine(self.engine, request)
+                self._note(arrival.error)
+                self._inbox.put(arrival)
 
     def stop(self) -> None:
+        """End the worker, whatever it does, and the thread; what is still asked gets no answer."""
+        self.stopped = True
         self._requests.put(None)
+        self.engine.close()
+
+    def _note(self, trouble: str) -> None:
+        """Say once that the model fails, and once that it answers again."""
+        if self._well == (not trouble) or self.stopped:
+            return
+        self._well = not trouble
+        if trouble:
+            log.warning("model %s: %s", self.model, trouble)
+        else:
+            log.info("model %s answers again", self.model)
 
 
 def ask_engine(engine: Engine, request: Request) -> Arrival:

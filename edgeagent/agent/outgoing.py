@@ -12,14 +12,16 @@ import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NoReply
+from contextlib import suppress
 from functools import partial
 from threading import Event, Thread
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from edgeagent.agent.state import make_folder, state_folder
-from edgeagent.agent.threads import Inbox, spawn
+from edgeagent.agent.clock import RealClock
+from edgeagent.agent.state import state_folder
+from edgeagent.agent.threads import Inbox, join_all, spawn
 from edgeagent.config.parts import find
 from edgeagent.config.schema import Config
 from edgeagent.errors import Fault, StorageFault, UpstreamFault
@@ -39,7 +41,7 @@ _ROUND_S = 1.0  # how often an idle writer comes round
 _REPLY_S = 30.0  # how long a sender waits for the writer
 _WRITER_BOUND_S = 60.0  # a dying SD card may take this long over one sync
 _IDLE_NS = 60 * NS_PER_S  # an idle sender looks again this often; the writer wakes it when there is something
-_JOIN_S = 0.5
+_JOIN_S = 0.3
 
 
 class _Call(NamedTuple):
@@ -55,7 +57,7 @@ class WriterLoop:
     def __init__(self, writer: Writer, clock: Clock, committed: Callable[[], None]) -> None:
         self._writer, self._clock, self._committed = writer, clock, committed
         self._queue: queue.SimpleQueue[Sequence[Draft] | _Call | None] = queue.SimpleQueue()
-        self._put = self._done = 0
+        self._put = self._taken = 0
         self.counters: Counters | None = None
         """The outbox's, as the last step left them."""
 
@@ -66,77 +68,82 @@ class WriterLoop:
 
     def ask(self, do: Callable[[Outbox], T]) -> T:
         """Do something with the outbox in the writer's thread, and wait. Raises StorageFault."""
-        reply: Future[T] = Future()
-        self._queue.put(_Call(do, reply))
+        reply = self.tell(do)
         try:
             return reply.result(_REPLY_S)
         except NoReply as e:
             raise StorageFault(f"the outbox has not answered for {_REPLY_S:g} s") from e
+
+    def tell(self, do: Callable[[Outbox], T]) -> Future[T]:
+        """The same without waiting."""
+        reply: Future[T] = Future()
+        self._queue.put(_Call(do, reply))
+        return reply
 
     def stop(self) -> None:
         self._queue.put(None)
 
     @property
     def unwritten(self) -> int:
-        """Drafts that are not durable yet."""
-        return self._put - self._done
+        """Drafts that are not durable yet: in the queue, or with the writer."""
+        return self._put - self._taken + self._writer.waiting
 
     def run(self, alive: Callable[[int], None]) -> None:
         """Until `stop`; what was put before that is made durable."""
-        while True:
-            item = self._next()
+        stopping = False
+        while not stopping:
             now_ns = self._clock.now_ns()
             alive(now_ns)
-            if item is None and self._stopped:
-                break
-            if isinstance(item, _Call):
-                self._reply(item, now_ns)
-            elif item is not None:
-                self._writer.put(item, now_ns)
             self._step(now_ns)
+            try:
+                item = self._queue.get(timeout=self._wait_s())
+            except queue.Empty:
+                continue
+            match item:
+                case None:
+                    stopping = True
+                case _Call():
+                    self._reply(item)
+                case _:
+                    self._writer.put(item, self._clock.now_ns())
+                    self._taken += len(item)
         self._writer.flush(self._clock.now_ns(), self._clock.wall())
         self._count()
         self._writer.close()
 
-    _stopped = False
-
-    def _next(self) -> Sequence[Draft] | _Call | None:
+    def _wait_s(self) -> float:
+        """Until the writer has something to do, in real seconds."""
         due_ns = self._writer.due_ns()
-        wait_s = _ROUND_S if due_ns is None else self._clock.real_s(due_ns - self._clock.now_ns())
-        try:
-            item = self._queue.get(timeout=max(min(wait_s, _ROUND_S), 0.0))
-        except queue.Empty:
-            return None
-        self._stopped = item is None
-        return item
+        if due_ns is None:
+            return _ROUND_S
+        return min(max(self._clock.real_s(due_ns - self._clock.now_ns()), 0.0), _ROUND_S)
 
-    def _reply(self, call: _Call, now_ns: int) -> None:
+    def _reply(self, call: _Call) -> None:
         try:
-            call.reply.set_result(self._writer.use(call.do, now_ns))
-        except Fault as fault:
+            call.reply.set_result(self._writer.use(call.do, self._clock.now_ns()))
+        except StorageFault as fault:
             call.reply.set_exception(fault)
 
     def _step(self, now_ns: int) -> None:
-        if self._queue.empty():  # what came together is committed together
-            before = self._writer.waiting
-            self._writer.step(now_ns, self._clock.wall())
-            self._count()
-            if before and not self._writer.waiting:
-                self._committed()
+        if self._writer.outbox is not None and not self._queue.empty():
+            return  # what came together is committed together
+        before = self._writer.waiting
+        self._writer.step(now_ns, self._clock.wall())
+        self._count()
+        if before and not self._writer.waiting:
+            self._committed()
 
     def _count(self) -> None:
-        if self._writer.outbox is not None:
-            self.counters = self._writer.outbox.counters()
-        self._done = self._put - self._writer.waiting
+        with suppress(StorageFault):  # the writer has noted it
+            self.counters = self._writer.use(Outbox.counters, self._clock.now_ns())
 
 
 class Sender:
     """One upstream's loop around `sync_once`."""
 
-    def __init__(self, name: str, sink: Sink, loop: WriterLoop, clock: Clock) -> None:
+    def __init__(self, name: str, sink: Sink, loop: WriterLoop, clock: Clock, boot: str) -> None:
         self.name, self.sink = name, sink
-        self._loop, self._clock = loop, clock
-        self._boot_id = boot_id()
+        self._loop, self._clock, self._boot_id = loop, clock, boot
         self._backoff = Backoff(random.random)
         self._wake = Event()
         self._stop = False
@@ -146,7 +153,10 @@ class Sender:
     # The outbox, through the writer's thread: what `sync_once` needs of a queue.
 
     def take(self, upstream: str, max_records: int, max_bytes: int) -> list[Queued]:
-        return self._loop.ask(lambda outbox: outbox.take(upstream, max_records, max_bytes))
+        """What is asked for just before a reload took the upstream away is nothing."""
+        return self._loop.ask(
+            lambda outbox: [] if self._stop else outbox.take(upstream, max_records, max_bytes)
+        )
 
     def settle(
         self, upstream: str, accepted: Collection[int], rejected: Mapping[int, str], kept: Collection[int]
@@ -167,7 +177,9 @@ class Sender:
         """Send once; how long to pause, or None if there may be more."""
         try:
             report = sync_once(self.name, self, self.sink, self._boot_id, self._clock.wall())
-        except (UpstreamFault, StorageFault) as fault:
+        except StorageFault:
+            return _ROUND_S  # not the upstream's fault, and the writer has told it
+        except UpstreamFault as fault:
             self._failed(fault)
             return self._backoff.failed()
         if report.sent:
@@ -198,24 +210,23 @@ class Sender:
         self._backoff.worked()
         if self.trouble:
             away_s = (self._clock.now_ns() - self._since_ns) / NS_PER_S
-            log.warning("upstream %s is back after %.1f s", self.name, away_s)
+            log.info("upstream %s is back after %.1f s", self.name, away_s)
             self.trouble = ""
 
 
 class Outgoing:
-    """The `Store` of a real run: writer, outbox, senders."""
+    """The `Store` of a real run: writer, outbox, senders. Raises ConfigFault if an upstream cannot be made."""
 
-    def __init__(self, config: Config, clock: Clock, run: str) -> None:
+    def __init__(self, config: Config, clock: RealClock, run: str) -> None:
         self._config, self._clock, self._run = config, clock, run
         self._folder = state_folder(config.state) / "outbox"
         self._boot_id = boot_id()
         self._writer = Writer(self._open, config.outbox.flush, say=_say)
         self._loop = WriterLoop(self._writer, clock, self._kick)
-        self._senders: dict[str, Sender] = {}
+        self._senders = self._make_senders(config)
         self._threads: list[Thread] = []
 
     def start(self, inbox: Inbox, progress: Progress) -> None:
-        make_folder(self._folder)
         self._inbox = inbox
         made = progress.watch("writer", _WRITER_BOUND_S, self._clock.now_ns())
         self._writer_thread = spawn("writer", partial(self._loop.run, made), inbox)
@@ -224,18 +235,27 @@ class Outgoing:
     def put(self, drafts: Sequence[Draft]) -> None:
         self._loop.put(drafts)
 
-    def reroute(self, config: Config) -> None:
-        self._stop_senders()
-        self._senders.clear()
-        self._config = config
-        routes = _routes(config)
-        self._loop.ask(lambda outbox: outbox.route(routes))
-        self._start_senders()
+    def reroute(self, config: Config) -> Callable[[], None]:
+        senders = self._make_senders(config)
 
-    def deliver(self, patience_s: float) -> bool:
+        def change_over() -> None:
+            """Waits for nobody: what the old senders have under way, they settle with the outbox themselves."""
+            for sender in self._senders.values():
+                sender.stop()
+            self._config, self._senders = config, senders
+            routes = _routes(config)
+            self._loop.tell(
+                lambda outbox: outbox.route(routes)
+            )  # an outbox that is not open will ask for them
+            self._start_senders()
+
+        return change_over
+
+    def hurry(self) -> None:
         for sender in self._senders.values():
             sender.hurry()
-        self._clock.sleep_s(patience_s * getattr(self._clock, "speed", 1.0))
+
+    def delivered(self) -> bool:
         counters = self._loop.counters
         if counters is None or self._loop.unwritten:
             return False
@@ -259,7 +279,10 @@ class Outgoing:
         return {"outbox": outbox, "upstream": upstream}
 
     def close(self) -> None:
-        self._stop_senders()
+        """A sender that is under way for longer than a moment is left: what it sends comes again, and counts once."""
+        for sender in self._senders.values():
+            sender.stop()
+        join_all(self._threads, _JOIN_S)
         self._loop.stop()
         self._writer_thread.join()
         if lost := self._loop.unwritten:
@@ -277,23 +300,19 @@ class Outgoing:
             first_seq=first_seq,
         )
 
-    def _start_senders(self) -> None:
-        for name, entry in self._config.upstream.items():
-            module = find("upstream", entry.part.file)
-            sink = module.build(name, entry.part.options, self._config.device.id)
-            sender = self._senders[name] = Sender(name, sink, self._loop, self._clock)
-            self._threads.append(spawn(f"sender {name}", sender.run, self._inbox))
+    def _make_senders(self, config: Config) -> dict[str, Sender]:
+        """An upstream each, nothing opened yet."""
+        senders = {}
+        for name, entry in config.upstream.items():
+            sink = find("upstream", entry.part.file).build(name, entry.part.options, config.device.id)
+            senders[name] = Sender(name, sink, self._loop, self._clock, self._boot_id)
+        return senders
 
-    def _stop_senders(self) -> None:
-        """Let them finish what is quick; what is under way for longer is sent again some day, and stored once."""
-        for sender in self._senders.values():
-            sender.stop()
-        for thread in self._threads:
-            thread.join(_JOIN_S / len(self._threads))
-        self._threads = []
+    def _start_senders(self) -> None:
+        self._threads = [spawn(f"sender {name}", s.run, self._inbox) for name, s in self._senders.items()]
 
     def _kick(self) -> None:
-        for sender in list(self._senders.values()):
+        for sender in self._senders.values():
             sender.kick()
 
 
@@ -303,6 +322,6 @@ def _routes(config: Config) -> dict[str, frozenset[Any]]:
 
 def _say(fault: StorageFault | None) -> None:
     if fault is None:
-        log.warning("the outbox can be written again")
+        log.info("the outbox can be written again")
     else:
         log.error("the outbox cannot be written, records wait in memory: %s", fault)

@@ -1,91 +1,108 @@
 """All that one config stands for while it runs: devices and their readers, lanes, outputs, and the core.
 
-A reload makes new parts. A port whose sensors are unchanged keeps its reader, so that its device is not disturbed.
+A reload makes new parts. A sensor that is unchanged keeps its device, open as it is, and its samples go on.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
-from threading import Thread
+from functools import partial
 from typing import Any
 
 from edgeagent.actuators.guard import Setting
 from edgeagent.agent import compose
+from edgeagent.agent.clock import RealClock
 from edgeagent.agent.lanes import Lane
 from edgeagent.agent.readers import Device, Reader
-from edgeagent.agent.threads import Inbox, spawn
+from edgeagent.agent.threads import Inbox, join_all, spawn
 from edgeagent.buses import Buses
-from edgeagent.config.schema import Config, Part
+from edgeagent.config.schema import Config
 from edgeagent.health.progress import Progress
 from edgeagent.inference.bundle import Bundle
 from edgeagent.pipeline import Core, Effects
-from edgeagent.records import NS_PER_S
-from edgeagent.sensors import Context, Sensor
-from edgeagent.timebase import Clock
+from edgeagent.sensors import Context
 
-_LANE_BOUND_S = 10.0  # beside the model's deadline: loading a model may take this long
-_STOP_S = 1.0
+_LANE_BOUND_S = 120.0  # beside the deadline: the engine's own time-outs (60 s for loading) are to be first
+_STOP_S = 0.5
 
 
 class Parts:
-    """The parts of one config. `previous` lends the readers of ports that did not change; `dry_run` drives nothing."""
+    """The parts of one config.
+
+    Args:
+        config, models: What to make, and the bundles it names.
+        clock, inbox, run, progress: What all of it hangs on.
+        previous: The parts before a reload, which hand on what did not change.
+        spent_bytes: What of the sampling budget was spent before there were any.
+        dry_run: Drive nothing.
+
+    Raises Fault if something cannot be made; nothing is opened or started yet, and `previous` runs on.
+    """
 
     def __init__(
         self,
         config: Config,
         models: Mapping[str, Bundle],
-        clock: Clock,
+        clock: RealClock,
         inbox: Inbox,
         run: str,
         progress: Progress,
         previous: Parts | None = None,
         *,
+        spent_bytes: int = 0,
         dry_run: bool = False,
     ) -> None:
         self.config = config
-        self._dry_run = dry_run
         self._clock, self._inbox, self._progress = clock, inbox, progress
-        built = compose.sensors(config, Context(clock, Buses(clock)))
-        self._ports = _ports(config, built)
-        self._kept = _same_ports(self._ports, previous)
-        self.readers: dict[str, Reader] = {}
-        self._threads: dict[str, Thread] = {}
-        for port, sensors in self._ports.items():
-            if previous is not None and port in self._kept:
-                self.readers[port], self._threads[port] = previous.readers[port], previous._threads[port]
-            else:
-                devices = [Device(name, built[name], clock, inbox) for name in sensors]
-                self.readers[port] = Reader(devices, clock)
-        self.devices = {d.name: d for reader in self.readers.values() for d in reader.devices}
-        sensors_now = {name: device.sensor for name, device in self.devices.items()}
-        self.actuators = compose.actuators(config, sensors_now)
-        truths = {name: s.truth for name, s in sensors_now.items() if s.truth is not None}
-        counts = previous.core.counts if previous is not None else None
-        self.core: Core = compose.core(config, models, truths, run, counts)
+        self._driving = not dry_run
         self._models = models
-        self.lanes = {key: self._lane(key, bundle) for key, bundle in models.items()}
+        kept = _unchanged(config, previous)
+        built = compose.sensors(config, Context(clock, Buses(clock)))
+        self.devices = {
+            name: kept.get(name) or Device(name, sensor, clock, inbox) for name, sensor in built.items()
+        }
+        self.readers = self._make_readers(previous)
+        sensors = {name: device.sensor for name, device in self.devices.items()}
+        self.actuators = compose.actuators(config, sensors)
+        truths = {name: s.truth for name, s in sensors.items() if s.truth is not None}
+        counts = None
+        if previous is not None:
+            counts, spent_bytes = previous.core.counts, previous.spent_bytes
+        self.core: Core = compose.core(config, models, truths, run, counts, spent_bytes)
+        if previous is not None:
+            for name, layout in previous.core.layouts().items():
+                if name in kept:
+                    self.core.layout(name, layout, clock.now_ns())
+        self.lanes = {
+            key: Lane(key, compose.engine(config, key, bundle, clock), inbox)
+            for key, bundle in models.items()
+        }
 
-    def _lane(self, key: str, bundle: Bundle) -> Lane:
-        bound_s = _LANE_BOUND_S + self.config.inference.deadline
-        made = self._progress.watch(f"model {key}", bound_s, self._clock.now_ns())
-        engine = compose.engine(self.config, key, bundle, self._clock)
-        return Lane(key, engine, self._inbox, lambda: made(self._clock.now_ns()))
+    def _make_readers(self, previous: Parts | None) -> dict[str, Reader]:
+        """A reader a port; one whose devices are the same as before is taken over as it runs."""
+        ports: dict[str, list[Device]] = {}
+        for device in self.devices.values():
+            ports.setdefault(device.sensor.port, []).append(device)
+        before = previous.readers if previous is not None else {}
+        return {
+            port: before[port]
+            if port in before and before[port].devices == devices
+            else Reader(port, devices, self._clock, self._inbox, after=before.get(port))
+            for port, devices in ports.items()
+        }
 
     def start(self) -> None:
-        """Outputs safe first; then the threads. A kept reader has announced its layouts before: once more."""
-        self.all_safe("start")
+        """Outputs safe first; then the threads."""
+        self._drive(self.core.all_safe("start"))
         for lane in self.lanes.values():
-            spawn(f"model {lane.model}", lane.run, self._inbox)
-        for port, reader in self.readers.items():
-            if port in self._kept:
-                for device in reader.devices:
-                    device.announce_again()
-            else:
-                self._threads[port] = spawn(f"reader {port}", reader.run, self._inbox)
+            self._start_lane(lane)
+        for reader in self.readers.values():
+            reader.start()
 
-    def all_safe(self, why: str) -> None:
-        self._drive(self.core.all_safe(why))
+    def _start_lane(self, lane: Lane) -> None:
+        name, bound_s = f"model {lane.model}", _LANE_BOUND_S + self.config.inference.deadline
+        made = self._progress.watch(name, bound_s, self._clock.now_ns())
+        spawn(name, partial(lane.run, lambda: made(self._clock.now_ns())), self._inbox)
 
     def apply(self, effects: Effects) -> None:
         """Do outside what a step of the core asked for; the drafts are the caller's."""
@@ -94,36 +111,55 @@ class Parts:
         self._drive(effects.settings)
 
     def _drive(self, settings: list[Setting]) -> None:
-        for setting in settings:
-            if not self._dry_run:
+        if self._driving:
+            for setting in settings:
                 self.actuators[setting.actuator].drive(setting.value)
 
-    def stop_readers(self, successor: Parts | None = None) -> None:
-        """Stop those that `successor` has not taken over, and wait until they have let go of their devices."""
-        kept = successor._kept if successor is not None else set()
-        ending = [port for port in self.readers if port not in kept]
-        for port in ending:
-            self.readers[port].stop()
-        deadline_ns = self._clock.now_ns() + round(_STOP_S * NS_PER_S)
-        for port in ending:
-            if thread := self._threads.get(port):
-                thread.join(max(self._clock.real_s(deadline_ns - self._clock.now_ns()), 0.05))
+    # --- the end --------------------------------------------------------------------------------------
 
-    def stop_lanes(self) -> None:
-        for lane in self.lanes.values():
-            self._progress.forget(f"model {lane.model}")
+    def release(self, why: str) -> None:
+        """Every output to its safe value; whatever the core still decides drives nothing any more."""
+        self._drive(self.core.all_safe(why))
+        self._driving = False
+
+    def stop_readers(self) -> None:
+        """Stop reading, and wait a moment until the devices are let go: on the way out they are told of the outputs."""
+        readers, self.readers = self.readers, {}
+        for reader in readers.values():
+            reader.stop()
+        join_all([reader.thread for reader in readers.values() if reader.thread is not None], _STOP_S)
+
+    def hand_over(self, successor: Parts) -> None:
+        """For a reload: outputs safe, and everything ends that the successor has not taken over. Waits for nothing."""
+        self.release("reload")
+        for port, reader in self.readers.items():
+            if successor.readers.get(port) is not reader:
+                reader.stop(handed_on=successor.devices.values())
+        self.readers = {}
+        self.close()
+
+    def close(self) -> None:
+        """End the models, and let go of the outputs."""
+        for key, lane in self.lanes.items():
+            self._progress.forget(f"model {key}")
             lane.stop()
         for actuator in self.actuators.values():
             actuator.close()
+
+    # --- what there is to say -------------------------------------------------------------------------
 
     @property
     def settled(self) -> bool:
         """Every model has been tried once: before that, nothing is known."""
         return all(lane.started for lane in self.lanes.values())
 
+    @property
+    def spent_bytes(self) -> int:
+        """What of the sampling budget is spent."""
+        return int(self.core.sampling_counters()["spent_bytes"])
+
     def status(self) -> dict[str, Any]:
         """Sensors, pipelines, models, rules and outputs as they stand."""
-        speed = getattr(self._clock, "speed", 1.0)
         counts = self.core.counts
         return {
             "sensors": {name: device.status() for name, device in self.devices.items()},
@@ -133,7 +169,7 @@ class Parts:
             "actuators": {name: actuator.state() for name, actuator in self.actuators.items()},
             "values": self.core.values(),
             "sampling": self.core.sampling_counters(),
-            "counts": counts.as_dict(speed),
+            "counts": counts.as_dict(self._clock.speed),
         }
 
     def _pipeline_status(self, name: str) -> dict[str, Any]:
@@ -141,6 +177,7 @@ class Parts:
         return {
             "windows": counts.windows[name],
             "unpredicted": counts.windows_unpredicted[name],
+            "unfit": self.core.unfit.get(name, ""),
             "label": last.label if last else None,
             "score": last.score if last else None,
             "skipped": last.skipped if last else None,
@@ -153,17 +190,9 @@ class Parts:
         return self._models[model].labels if model is not None else ()
 
 
-Ports = dict[str, dict[str, Part]]
-
-
-def _ports(config: Config, built: Mapping[str, Sensor]) -> Ports:
-    """By port, the sensors that hang on it and what the config says of them."""
-    ports: Ports = defaultdict(dict)
-    for name, sensor in built.items():
-        ports[sensor.port][name] = config.sensors[name]
-    return ports
-
-
-def _same_ports(ports: Ports, previous: Parts | None) -> set[str]:
-    before = previous._ports if previous is not None else {}
-    return {port for port, sensors in ports.items() if before.get(port) == sensors}
+def _unchanged(config: Config, previous: Parts | None) -> dict[str, Device]:
+    """The devices of sensors of which the config says what it said before."""
+    if previous is None:
+        return {}
+    before = previous.config.sensors
+    return {name: previous.devices[name] for name, part in config.sensors.items() if before.get(name) == part}

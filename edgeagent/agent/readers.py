@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from threading import Event
+from collections.abc import Collection
+from threading import Event, Thread
 from typing import Any
 
 import msgspec
 
-from edgeagent.agent.threads import Announced, Inbox
+from edgeagent.agent.threads import Announced, Inbox, spawn
 from edgeagent.errors import DeviceDenied, DeviceFault, DeviceGone, WrongDevice
 from edgeagent.records import NS_PER_S, Block, Layout
 from edgeagent.sensors import Sensor
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _RETRY_FIRST_NS = NS_PER_S
 _RETRY_MOST_NS = 30 * NS_PER_S
+_HUNG_NS = 10 * NS_PER_S  # the longest that a sound driver takes is 3 s, for a board that boots
 
 
 class Device:
@@ -32,6 +34,7 @@ class Device:
         self._retry_ns = self.since_ns
         self._wait_ns = _RETRY_FIRST_NS
         self._open = False
+        self._busy_since_ns: int | None = None
         self._announced: Layout | None = None
         self._lost = 0
 
@@ -41,6 +44,7 @@ class Device:
 
     def step(self) -> None:
         """Open or read; a fault is logged once, and once more when it is over."""
+        self._busy_since_ns = self._clock.now_ns()
         try:
             if not self._open:
                 self.sensor.open()
@@ -49,14 +53,12 @@ class Device:
         except DeviceFault as fault:
             self._failed(fault)
             return
+        finally:
+            self._busy_since_ns = None
         if self.state != "ok":
             self._recovered()
         if block is not None:
             self._hand_over(block)
-
-    def announce_again(self) -> None:
-        """The core was made anew: hand over the layout before the next block."""
-        self._announced = None
 
     def close(self) -> None:
         self._open = False
@@ -77,26 +79,31 @@ class Device:
 
     def _failed(self, fault: DeviceFault) -> None:
         self.close()
-        state = _state_of(fault)
-        if (state, str(fault)) != (self.state, self.reason):
+        state, now_ns = _state_of(fault), self._clock.now_ns()
+        if state != self.state:  # not by the words: they may hold a number that changes
             log.warning("sensor %s is %s: %s", self.name, state, fault)
-            self.state, self.reason, self.since_ns = state, str(fault), self._clock.now_ns()
-        self._retry_ns = self._clock.now_ns() + self._wait_ns
+            self.state, self.since_ns = state, now_ns
+        self.reason = str(fault)
+        self._retry_ns = now_ns + self._wait_ns
         self._wait_ns = min(self._wait_ns * 2, _RETRY_MOST_NS)
 
     def _recovered(self) -> None:
         now_ns = self._clock.now_ns()
         if self.state != "starting":
-            log.warning("sensor %s is back after %.1f s", self.name, (now_ns - self.since_ns) / NS_PER_S)
+            log.info("sensor %s is back after %.1f s", self.name, (now_ns - self.since_ns) / NS_PER_S)
         self.state, self.reason, self.since_ns = "ok", "", now_ns
         self._wait_ns = _RETRY_FIRST_NS
 
     def status(self) -> dict[str, Any]:
         """For `edgeagent status`."""
+        state, reason, now_ns = self.state, self.reason, self._clock.now_ns()
+        since_ns = self._busy_since_ns
+        if since_ns is not None and now_ns - since_ns > _HUNG_NS:
+            state, reason = "hung", f"its driver has not come back for {(now_ns - since_ns) / NS_PER_S:.0f} s"
         return {
-            "state": self.state,
-            "reason": self.reason,
-            "for_s": round((self._clock.now_ns() - self.since_ns) / NS_PER_S, 1),
+            "state": state,
+            "reason": reason,
+            "for_s": round((now_ns - self.since_ns) / NS_PER_S, 1),
             "turned_away": self.turned_away,
             **self.sensor.counters(),
         }
@@ -108,23 +115,43 @@ def _state_of(fault: DeviceFault) -> str:
 
 
 class Reader:
-    """The thread of one bus or port: each of its sensors in turn, when due."""
+    """One bus or port: its thread takes each of its sensors in turn, when due.
 
-    def __init__(self, devices: list[Device], clock: Clock) -> None:
-        self.devices = devices
-        self._clock = clock
+    A reload that adds a sensor to a bus makes a new reader, `after` the old one: it waits for that to end, since
+    what is read by two threads at once is read wrong. The devices that stay are handed over open.
+    """
+
+    def __init__(
+        self, port: str, devices: list[Device], clock: Clock, inbox: Inbox, after: Reader | None = None
+    ) -> None:
+        self.port, self.devices = port, devices
+        self._clock, self._inbox = clock, inbox
+        self._before = after.thread if after is not None else None
         self._stop = Event()
+        self._handed_on: Collection[Device] = ()
+        self.thread: Thread | None = None
+
+    def start(self) -> None:
+        """Start its thread; one that a reload has taken over runs already."""
+        if self.thread is None:
+            self.thread = spawn(f"reader {self.port}", self.run, self._inbox)
 
     def run(self) -> None:
+        if self._before is not None:
+            self._before.join()
+            self._before = None
         while not self._clock.wait(self._stop, min(d.due_ns() for d in self.devices)):
             now_ns = self._clock.now_ns()
             for device in self.devices:
                 if device.due_ns() <= now_ns and not self._stop.is_set():
                     device.step()
         for device in self.devices:
-            device.close()
+            if device not in self._handed_on:
+                device.close()
 
-    def stop(self) -> None:
+    def stop(self, handed_on: Collection[Device] = ()) -> None:
+        """Let the thread end, and its devices go but for those that are handed on; does not wait for it."""
+        self._handed_on = handed_on
         self._stop.set()
         for device in self.devices:
             if device.sensor.wake is not None:

@@ -7,14 +7,17 @@ a prediction arrives with the block that closed its window, and ticks come every
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from edgeagent.agent.lanes import ask_engine
+from edgeagent.agent.threads import Announced, Message
 from edgeagent.errors import StorageFault
 from edgeagent.inference import Engine
 from edgeagent.pipeline import Arrival, Core, Effects, Request
 from edgeagent.recording import (
+    SCHEMA,
     BlockEntry,
     Entry,
     Header,
@@ -28,32 +31,54 @@ from edgeagent.recording import (
 )
 from edgeagent.records import NS_PER_MS, Block, Draft, Layout
 
+log = logging.getLogger(__name__)
+
 TICK_NS = 100 * NS_PER_MS
 
 
 class Journal:
-    """Writes a recording while the agent runs. Raises StorageFault if the folder cannot be written."""
+    """Writes a recording while the agent runs. A disk that refuses ends the journal, not the agent.
+
+    Raises StorageFault if the folder cannot be written, or holds a recording already.
+    """
 
     def __init__(self, folder: Path, config_sha256: str) -> None:
-        self._writer = Writer(folder, Header(schema=1, sensors={}, config_sha256=config_sha256))
+        self._folder = folder
+        self._writer: Writer | None = Writer(folder, Header(SCHEMA, sensors={}, config_sha256=config_sha256))
         self._layouts: dict[str, Layout] = {}
 
-    def layout(self, sensor: str, layout: Layout, now_ns: int) -> None:
-        self._layouts[sensor] = layout
-        self._writer.write(LayoutEntry(now_ns, sensor, layout))
-
-    def block(self, block: Block, now_ns: int) -> None:
-        self._writer.write(block_entry(block, self._layouts[block.sensor], now_ns))
-
-    def arrival(self, arrival: Arrival, now_ns: int) -> None:
-        failed = "" if arrival.skipped is None else f"{arrival.skipped}: {arrival.error}"
-        self._writer.write(PredictionEntry(now_ns, arrival.pipeline, arrival.window_seq, failed))
+    def note(self, message: Message, now_ns: int) -> None:
+        """What the core is handed next; what is not for the core (a command) is not for the journal."""
+        match message:
+            case Block() if message.sensor in self._layouts:
+                self._write(block_entry(message, self._layouts[message.sensor], now_ns))
+            case Arrival(pipeline, window_seq, skipped=skipped, error=error):
+                failed = "" if skipped is None else f"{skipped}: {error}"
+                self._write(PredictionEntry(now_ns, pipeline, window_seq, failed))
+            case Announced(sensor, layout):
+                self._layouts[sensor] = layout
+                self._write(LayoutEntry(now_ns, sensor, layout))
 
     def tick(self, now_ns: int) -> None:
-        self._writer.write(TickEntry(now_ns))
+        """Time passes; what was noted up to now survives a `kill -9` of this process."""
+        self._write(TickEntry(now_ns))
+        self._do(Writer.flush)
 
     def close(self) -> None:
-        self._writer.close()
+        self._do(Writer.close)
+        self._writer = None
+
+    def _write(self, entry: Entry) -> None:
+        self._do(lambda writer: writer.write(entry))
+
+    def _do(self, action: Callable[[Writer], None]) -> None:
+        if self._writer is None:
+            return
+        try:
+            action(self._writer)
+        except OSError as e:
+            log.warning("the journal in %s ends here: %s", self._folder, e)
+            self._writer = None
 
 
 class Replay:

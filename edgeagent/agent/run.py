@@ -9,19 +9,20 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from edgeagent import __version__
 from edgeagent.agent import compose
+from edgeagent.agent.clock import RealClock
 from edgeagent.agent.control import ControlServer
 from edgeagent.agent.fit import check
 from edgeagent.agent.health import degraded_because
 from edgeagent.agent.parts import Parts
 from edgeagent.agent.replay import TICK_NS, Journal
-from edgeagent.agent.state import Lock, make_folder, run_folder, state_folder, write_status
+from edgeagent.agent.state import Lock, SpentBytes, make_folder, run_folder, state_folder, write_status
 from edgeagent.agent.threads import Announced, Command, Crashed, Inbox, Message, spawn
 from edgeagent.config.load import Loaded, require
 from edgeagent.config.schema import Config
@@ -30,14 +31,15 @@ from edgeagent.health.notify import Notifier, watchdog_period_ns
 from edgeagent.health.progress import Progress
 from edgeagent.pipeline import Arrival, Effects
 from edgeagent.records import NS_PER_S, Block, Draft, Priority
-from edgeagent.timebase import Clock
 
 log = logging.getLogger(__name__)
 
 _STATUS_NS = NS_PER_S
-_ANSWERS_S = 0.7  # how long a stop waits for the models' last answers
+_ONCE_NS = 30 * NS_PER_S
+_ANSWERS_S = 0.4  # how long a stop waits for the models' last answers; this and the next in real seconds
 _DELIVER_S = 30.0
-_CORE_BOUND_S = 5.0
+_HURRY_EVERY = 10
+_ROUND_S = 0.1
 
 
 class Job(NamedTuple):
@@ -49,6 +51,11 @@ class Job(NamedTuple):
     dry_run: bool = False
     journal: Path | None = None
 
+    @property
+    def ends(self) -> bool:
+        """Whether it ends by itself, and then waits until what it made is delivered."""
+        return self.once or self.for_s is not None
+
 
 class Store(Protocol):
     """Where records go: the outbox and its senders, or (`--dry-run`) the terminal."""
@@ -59,12 +66,19 @@ class Store(Protocol):
         """Never waits."""
         ...
 
-    def reroute(self, config: Config) -> None:
-        """The upstreams of a new config."""
+    def reroute(self, config: Config) -> Callable[[], None]:
+        """Make the upstreams of a new config; what comes back changes over to them, and never waits or raises.
+
+        Raises ConfigFault.
+        """
         ...
 
-    def deliver(self, patience_s: float) -> bool:
-        """Wait until all that was put is delivered; whether it is."""
+    def hurry(self) -> None:
+        """Try to deliver now, however often that has failed."""
+        ...
+
+    def delivered(self) -> bool:
+        """Whether all that was put is delivered."""
         ...
 
     def status(self) -> dict[str, Any]: ...
@@ -85,63 +99,69 @@ class Agent:
         run: This process start's id.
     """
 
-    def __init__(self, job: Job, loaded: Loaded, store: Store, clock: Clock, run: str) -> None:
+    def __init__(self, job: Job, loaded: Loaded, store: Store, clock: RealClock, run: str) -> None:
         self._job, self._loaded, self._store, self._clock, self._run = job, loaded, store, clock, run
         self._config = require(loaded)
         self._inbox = Inbox()
         self._progress = Progress()
         self._notifier = Notifier()
-        self._stopping = self._hurry = False
-        self._ready = False
+        self._stopping = self._hurry = self._ready = False
         self._last_error = LastError()
         self._state = state_folder(self._config.state)
         self._run_folder = run_folder(self._state)
 
-    def run(self) -> None:
-        """Run until a signal, or until the job is done. Raises Fault if it cannot start, Bug if it is broken."""
-        logging.getLogger().addHandler(self._last_error)
-        make_folder(self._run_folder)
-        lock = Lock(self._run_folder)
-        try:
-            self._start()
-            try:
-                self._loop()
-            finally:
-                self._stop()
-        finally:
-            lock.release()
-            logging.getLogger().removeHandler(self._last_error)
+    def run(self) -> bool:
+        """Run until a signal, or until the job is done; whether it was, as far as it was asked for.
+
+        Raises Fault if it cannot start, Bug if it is broken. However it ends: the outputs go safe, then what the
+        pipeline made becomes durable.
+        """
+        with ExitStack() as closing:
+            logging.getLogger().addHandler(self._last_error)
+            closing.callback(logging.getLogger().removeHandler, self._last_error)
+            make_folder(self._state)
+            make_folder(self._run_folder)
+            closing.callback(Lock(self._state).release)
+            self._start(closing)
+            self._loop()
+            self._finish()
+        return not self._job.once or not self._unpredicted()
 
     # --- start ----------------------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        now_ns = self._clock.now_ns()
-        self._started_ns = self._next_tick_ns = self._next_status_ns = now_ns
-        self._next_health_ns = now_ns + round(self._config.health.every * NS_PER_S)
-        self._watchdog_ns = watchdog_period_ns()
-        self._next_watchdog_ns = now_ns
-        self._alive = self._progress.watch("core", _CORE_BOUND_S, now_ns)
-        self._journal = Journal(self._job.journal, self._loaded.sha256) if self._job.journal else None
-        self._parts = self._make_parts(self._config, None)
-        commands = {"status": self.status, "reload": self.reload, "stop": self.stop}
-        self._control = ControlServer(self._run_folder / "control.sock", commands, self._inbox)
-        self._store.start(self._inbox, self._progress)
-        self._parts.start()
-        spawn("control", self._control.run, self._inbox)
+    def _start(self, closing: ExitStack) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._inbox.put(Command(self.stop)))
         signal.signal(signal.SIGHUP, lambda *_: self._inbox.put(Command(self._reload_by_signal)))
+        now_ns = self._clock.now_ns()
+        self._started_ns = self._next_tick_ns = self._next_status_ns = now_ns
+        self._next_health_ns = now_ns + self._health_period_ns
+        self._watchdog_ns = watchdog_period_ns()
+        self._next_watchdog_ns = now_ns
+        self._spent = SpentBytes(self._state)
+        self._parts = self._make_parts(self._config, None)
+        self._journal = Journal(self._job.journal, self._loaded.sha256) if self._job.journal else None
+        closing.callback(self._notifier.close)
+        commands = {"status": self.status, "reload": self.reload, "stop": self.stop}
+        control = ControlServer(self._run_folder / "control.sock", commands, self._inbox)
+        closing.callback(control.close)
+        closing.callback(self._write_last_status)
+        self._store.start(self._inbox, self._progress)
+        closing.callback(self._store.close)
+        closing.callback(self._close_parts)
+        self._parts.start()
+        spawn("control", control.run, self._inbox)
 
     def _make_parts(self, config: Config, previous: Parts | None) -> Parts:
-        models = compose.bundles(config, self._job.config)
         return Parts(
             config,
-            models,
+            compose.bundles(config, self._job.config),
             self._clock,
             self._inbox,
             self._run,
             self._progress,
             previous,
+            spent_bytes=self._spent.value,
             dry_run=self._job.dry_run,
         )
 
@@ -152,7 +172,6 @@ class Agent:
             wait_ns = self._next_tick_ns - self._clock.now_ns()
             message = self._inbox.get(self._clock.real_s(wait_ns))
             now_ns = self._clock.now_ns()
-            self._alive(now_ns)
             if message is not None:
                 self._handle(message, now_ns)
             if now_ns >= self._next_tick_ns:
@@ -161,36 +180,36 @@ class Agent:
 
     def _handle(self, message: Message, now_ns: int) -> None:
         """Hand a message to the core, and do what it asks for. The journal hears of it first."""
-        core, journal = self._parts.core, self._journal
+        core = self._parts.core
+        if self._journal:
+            self._journal.note(message, now_ns)
         match message:
             case Block():
-                if journal:
-                    journal.block(message, now_ns)
                 self._apply(core.block(message, now_ns))
             case Arrival():
-                if journal:
-                    journal.arrival(message, now_ns)
                 self._apply(core.arrival(message, now_ns))
             case Announced(sensor, layout):
-                if journal:
-                    journal.layout(sensor, layout, now_ns)
                 self._apply(core.layout(sensor, layout, now_ns))
+                self._tell_unfit(sensor)
             case Command(run):
                 run()
             case Crashed(thread, error):
                 raise Bug(f"thread {thread!r} ended by {type(error).__name__}: {error}") from error
+
+    def _tell_unfit(self, sensor: str) -> None:
+        for name, why in self._parts.core.unfit.items():
+            if self._config.pipelines[name].input == sensor:
+                log.warning("pipeline %s stands still: %s", name, why)
 
     def _tick(self, now_ns: int) -> None:
         if self._journal:
             self._journal.tick(now_ns)
         self._apply(self._parts.core.tick(now_ns))
         self._feed_watchdog(now_ns)
-        if now_ns >= self._next_status_ns:
-            self._next_status_ns = now_ns + _STATUS_NS
-            self._report(now_ns)
+        self._report(now_ns)
         if now_ns >= self._next_health_ns:
-            self._next_health_ns = now_ns + round(self._config.health.every * NS_PER_S)
-            self._store.put([Draft("health", now_ns, Priority.HEALTH, self._parts.status() | self._vitals())])
+            self._next_health_ns = now_ns + self._health_period_ns
+            self._store.put([Draft("health", now_ns, Priority.HEALTH, self.status())])
         if self._job_done(now_ns):
             self._stopping = True
 
@@ -200,26 +219,39 @@ class Agent:
             self._store.put(effects.drafts)
 
     def _job_done(self, now_ns: int) -> bool:
-        if self._job.for_s is not None and now_ns - self._started_ns >= self._job.for_s * NS_PER_S:
+        ran_ns = now_ns - self._started_ns
+        if self._job.for_s is not None and ran_ns >= self._job.for_s * NS_PER_S:
             return True
-        if not self._job.once:
-            return False
-        predicted = {p for p, last in self._parts.core.counts.last.items() if last.skipped is None}
-        waited_ns = now_ns - self._started_ns
-        return predicted >= set(self._config.pipelines) or waited_ns >= _DELIVER_S * NS_PER_S
+        return self._job.once and (not self._unpredicted() or ran_ns >= _ONCE_NS)
+
+    def _unpredicted(self) -> list[str]:
+        """The pipelines whose model has said nothing yet."""
+        last = self._parts.core.counts.last
+        with_model = [name for name, p in self._config.pipelines.items() if p.model is not None]
+        return [name for name in with_model if name not in last or last[name].skipped is not None]
+
+    @property
+    def _health_period_ns(self) -> int:
+        return round(self._config.health.every * NS_PER_S)
 
     # --- what the world is told -----------------------------------------------------------------------
 
     def _report(self, now_ns: int) -> None:
-        status = self.status()
-        write_status(self._run_folder, status)
+        """READY as soon as it is true; the status each second."""
         if not self._ready and self._parts.settled:
             self._ready = True
-            self._notifier.ready(status["summary"])
-        elif self._ready:
+            self._notifier.ready(self.status()["summary"])
+        if now_ns < self._next_status_ns:
+            return
+        self._next_status_ns = now_ns + _STATUS_NS
+        status = self.status()
+        write_status(self._run_folder, status)
+        self._remember_spent()
+        if self._ready:
             self._notifier.status(status["summary"])
 
     def _feed_watchdog(self, now_ns: int) -> None:
+        """Called by the core itself: one that hangs feeds nothing."""
         if self._watchdog_ns is None or now_ns < self._next_watchdog_ns:
             return
         self._next_watchdog_ns = now_ns + self._watchdog_ns
@@ -231,121 +263,143 @@ class Agent:
 
     def status(self) -> dict[str, Any]:
         """All that can be asked of the running agent."""
-        status = self._vitals() | self._parts.status()
-        reasons = degraded_because(status)
-        pipelines = status["pipelines"].values()
-        state = "stopping" if self._stopping else "degraded" if reasons else "ok"
-        summary = (
-            f"{state}: {len(status['sensors'])} sensors, {sum(p['windows'] for p in pipelines)} windows, "
-            f"{status['outbox'].get('waiting', 0)} records wait"
-        )
-        return status | {"state": state, "degraded": reasons, "summary": "; ".join([summary, *reasons])}
-
-    def _vitals(self) -> dict[str, Any]:
-        return {
+        status: dict[str, Any] = {
             "version": __version__,
             "device": self._config.device.id,
             "run": self._run,
             "pid": os.getpid(),
-            "config": str(self._job.config),
+            "config": str(self._job.config.absolute()),
             "config_sha256": self._loaded.sha256,
             "uptime_s": round((self._clock.now_ns() - self._started_ns) / NS_PER_S, 1),
             "last_error": self._last_error.text,
-        } | self._store.status()
+        }
+        status |= self._store.status() | self._parts.status()
+        reasons = degraded_because(status)
+        state = "stopping" if self._stopping else "degraded" if reasons else "ok"
+        summary = (
+            f"{state}: {len(status['sensors'])} sensors, "
+            f"{sum(p['windows'] for p in status['pipelines'].values())} windows, "
+            f"{status['outbox'].get('waiting', 0)} records wait"
+        )
+        return status | {"state": state, "degraded": reasons, "summary": "; ".join([summary, *reasons])}
 
-    # --- reload and stop ------------------------------------------------------------------------------
-
-    def stop(self) -> str:
-        """End the loop; a second time, do not even wait for delivery."""
-        self._hurry = self._stopping
-        self._stopping = True
-        return "stopping"
+    # --- reload ---------------------------------------------------------------------------------------
 
     def _reload_by_signal(self) -> None:
-        with suppress(Fault):
+        with suppress(Fault):  # it is in the log
             self.reload()
 
     def reload(self) -> str:
-        """Check the file and run on with it; a bad one changes nothing and raises ConfigFault with its faults."""
+        """Check the file and run on with it; a bad one changes nothing and raises a Fault with all of its faults."""
+        if self._stopping:
+            raise Fault("the agent is stopping")
         self._notifier.reloading()
         try:
-            config = self._check_again()
+            loaded = check(self._job.config)
+            config = self._accept(require(loaded))
+            parts = self._make_parts(config, self._parts)
+            reroute = self._store.reroute(config)
         except Fault as fault:
             log.error("reload refused, the agent runs on as it was: %s", fault)
-            self._notifier.ready(self.status()["summary"])
+            if self._ready:
+                self._notifier.ready(self.status()["summary"])
             raise
-        before_ns = self._clock.now_ns()
-        self._swap(config)
-        now_ns = self._clock.now_ns()
-        body = {"type": "reload", "from_mono_ns": before_ns, "to_mono_ns": now_ns}
-        self._store.put([Draft("gap", now_ns, Priority.EVENT, body)])
-        log.warning("reloaded %s", self._job.config)
-        self._notifier.ready(self.status()["summary"])
+        self._loaded = loaded
+        self._change_to(config, parts, reroute)
+        self._ready = False  # until the models have been tried
+        log.info("reloaded %s", self._job.config)
         return "reloaded"
 
-    def _check_again(self) -> Config:
-        loaded = check(self._job.config)
-        config = require(loaded)
+    def _accept(self, config: Config) -> Config:
         if state_folder(config.state) != self._state or config.device.id != self._config.device.id:
             raise ConfigFault(
                 "`state:` and `device.id` cannot change while the agent runs", hint="Restart it instead"
             )
-        self._loaded = loaded
+        if config.outbox != self._config.outbox:
+            log.warning("what `outbox:` says from now on takes effect at the next start")
         return config
 
-    def _swap(self, config: Config) -> None:
+    def _change_to(self, config: Config, parts: Parts, reroute: Callable[[], None]) -> None:
         """New parts for old; records, run and unchanged sensors stay."""
+        began_ns = self._clock.now_ns()
         old = self._parts
-        new = self._make_parts(config, old)
-        old.all_safe("reload")
-        old.stop_readers(successor=new)
-        self._store.put(old.core.end(self._clock.now_ns()))
-        old.stop_lanes()
+        self._store.put(old.core.end(began_ns))
+        old.hand_over(parts)
         if self._journal:
             log.warning("the journal ends here: a recording is of one config")
             self._journal.close()
             self._journal = None
-        self._config, self._parts = config, new
-        self._store.reroute(config)
-        new.start()
+        self._config, self._parts = config, parts
+        reroute()
+        parts.start()
+        now_ns = self._clock.now_ns()
+        self._next_health_ns = min(self._next_health_ns, now_ns + self._health_period_ns)
+        body = {"type": "reload", "from_mono_ns": began_ns, "to_mono_ns": now_ns}
+        self._store.put([Draft("gap", now_ns, Priority.EVENT, body)])
 
-    def _stop(self) -> None:
-        """Outputs safe, readers down, the last answers in, everything durable; then, for a job, delivered."""
+    # --- stop -----------------------------------------------------------------------------------------
+
+    def stop(self) -> str:
+        """End the loop; once more, do not even wait for delivery."""
+        self._hurry = self._stopping
         self._stopping = True
+        return "stopping"
+
+    def _finish(self) -> None:
+        """The sound end: outputs safe, readers down, the last answers in; for a job, delivered."""
         self._notifier.stopping()
-        self._parts.all_safe("stop")
+        self._parts.release("stop")
         self._parts.stop_readers()
         self._take_last_answers()
         self._store.put(self._parts.core.end(self._clock.now_ns()))
-        self._parts.stop_lanes()
         if self._journal:
             self._journal.close()
-        if self._job.once or self._job.for_s is not None:
+        if unpredicted := self._unpredicted() if self._job.once else []:
+            log.warning("no prediction of %s; %s", ", ".join(unpredicted), self.status()["summary"])
+        if self._job.ends:
             self._deliver()
-        self._store.close()
-        write_status(self._run_folder, self.status() | {"state": "stopped"})
-        self._control.close()
-        self._notifier.close()
 
     def _take_last_answers(self) -> None:
         """What is still in the inbox, and the answers to what was asked."""
-        until_ns = self._clock.now_ns() + round(_ANSWERS_S * NS_PER_S * getattr(self._clock, "speed", 1.0))
+        until_ns = self._clock.now_ns() + self._real_ns(_ANSWERS_S)
         while True:
             left_ns = until_ns - self._clock.now_ns() if self._parts.core.waiting else 0
-            message = self._inbox.get(min(self._clock.real_s(left_ns), 0.05))
-            if isinstance(message, Crashed) or (message is None and left_ns <= 0):
-                return
+            message = self._inbox.get(min(self._clock.real_s(left_ns), _ROUND_S))
             if message is not None:
                 self._handle(message, self._clock.now_ns())
+            elif left_ns <= 0:
+                return
 
     def _deliver(self) -> None:
-        """Wait until the upstreams have everything; a second signal ends the wait."""
-        patience_s = _DELIVER_S
-        while patience_s > 0 and not self._hurry and not self._store.deliver(0.1):
-            patience_s -= 0.1
-            while (message := self._inbox.get(0)) is not None:
-                if isinstance(message, Command):
-                    message.run()
+        """Wait until the upstreams have everything; one more signal ends the wait."""
+        until_ns, rounds = self._clock.now_ns() + self._real_ns(_DELIVER_S), 0
+        while not self._hurry and not self._store.delivered():
+            if self._clock.now_ns() >= until_ns:
+                log.warning("not all is delivered: the rest is sent at the next start")
+                return
+            if rounds % _HURRY_EVERY == 0:
+                self._store.hurry()
+            rounds += 1
+            if (message := self._inbox.get(_ROUND_S)) is not None:
+                self._handle(message, self._clock.now_ns())
+
+    def _real_ns(self, seconds: float) -> int:
+        """Real seconds in ns of a clock that may be scaled."""
+        return round(seconds * NS_PER_S * self._clock.speed)
+
+    def _close_parts(self) -> None:
+        """All but the models is down already, unless it is a bug that ends us."""
+        self._parts.release("stop")
+        self._parts.stop_readers()
+        self._parts.close()
+
+    def _write_last_status(self) -> None:
+        self._remember_spent()
+        write_status(self._run_folder, self.status() | {"state": "stopped"})
+
+    def _remember_spent(self) -> None:
+        if not self._job.dry_run:
+            self._spent.remember(self._parts.spent_bytes)
 
 
 class LastError(logging.Handler):

@@ -1,4 +1,4 @@
-"""The state folder: where it lies, the lock that says one agent a folder, and the status file."""
+"""The state folder: where it lies, the lock that says one agent a folder, and the small files in it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def state_folder(configured: Path | None) -> Path:
 
 
 def run_folder(state: Path) -> Path:
-    """Where lock, status file and control socket lie: systemd's runtime folder, else `run/` in the state."""
+    """Where status file and control socket lie: systemd's runtime folder, else `run/` in the state."""
     from_systemd = os.environ.get("RUNTIME_DIRECTORY")
     return Path(from_systemd.split(":")[0]) if from_systemd else state / "run"
 
@@ -43,14 +43,23 @@ def make_folder(folder: Path) -> None:
 
 
 class Lock:
-    """Held by one agent a state folder for as long as it lives, however it dies."""
+    """Held by one agent a state folder for as long as it lives, however it dies.
 
-    def __init__(self, run: Path) -> None:
-        path = run / "lock"
+    It lies in the state folder and not in the run folder: an agent that someone starts by hand has another of those
+    than the service, but it may have the same state.
+    """
+
+    def __init__(self, state: Path) -> None:
+        path = state / "lock"
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as e:
-            raise StorageFault(f"the lock cannot be opened ({e.strerror})", where=str(path)) from e
+            raise StorageFault(
+                f"the lock cannot be opened ({e.strerror})",
+                where=str(path),
+                expected="a state folder that this user may write",
+                hint="Give the agent's user the folder, or set `state:` in the config",
+            ) from e
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
@@ -69,13 +78,8 @@ class Lock:
 
 
 def write_status(run: Path, status: dict[str, Any]) -> None:
-    """Replace `status.json`; a disk that refuses is the outbox's to report, not worth a second word here."""
-    temporary = run / "status.json.tmp"
-    try:
-        temporary.write_bytes(msgspec.json.encode(status))
-        temporary.replace(run / "status.json")
-    except OSError:
-        return
+    """Replace `status.json`."""
+    _replace(run / "status.json", msgspec.json.encode(status))
 
 
 def read_status(run: Path) -> dict[str, Any] | None:
@@ -85,3 +89,29 @@ def read_status(run: Path) -> dict[str, Any] | None:
     except (OSError, msgspec.DecodeError):
         return None
     return status
+
+
+class SpentBytes:
+    """What of the sampling budget is spent, over restarts: a device that starts often must not spend it each time."""
+
+    def __init__(self, state: Path) -> None:
+        self._path = state / "spent_bytes"
+        try:
+            self.value = int(self._path.read_text())
+        except (OSError, ValueError):
+            self.value = 0
+
+    def remember(self, value: int) -> None:
+        if value != self.value:
+            self.value = value
+            _replace(self._path, str(value).encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file anew; a disk that refuses is the outbox's to report, not worth a second word here."""
+    young = path.with_name(f"{path.name}.tmp")
+    try:
+        young.write_bytes(content)
+        young.replace(path)
+    except OSError:
+        return

@@ -15,6 +15,7 @@ from edgeagent.agent import compose
 from edgeagent.agent.clock import RealClock, VirtualClock
 from edgeagent.agent.fit import check
 from edgeagent.agent.replay import Replay
+from edgeagent.cli import FAULTS, OK
 from edgeagent.config.schema import Config
 from edgeagent.counts import Counts
 from edgeagent.errors import StorageFault
@@ -33,8 +34,10 @@ def command(folder: Path, config: Path, records: TextIO | None) -> int:
     for finding in loaded.findings:
         print(finding, file=sys.stderr)
     if loaded.config is None:
-        return 1
+        return FAULTS
     recording = Recording(folder)
+    if recording.header.config_sha256 not in ("", loaded.sha256):
+        print(f"{folder} was recorded with another config: its decisions may differ", file=sys.stderr)
     run = recording.sha256[:12]
     counts, clock = Counts(), RealClock()
     with ExitStack() as closing:
@@ -54,7 +57,7 @@ def command(folder: Path, config: Path, records: TextIO | None) -> int:
         + (f", accuracy {counts.correct / counts.scored:.3f}" if counts.scored else ""),
         file=sys.stderr,
     )
-    return 0
+    return OK
 
 
 def _replay(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from edgeagent.agent.fit import check
 from edgeagent.agent.outgoing import Outgoing
 from edgeagent.agent.run import Agent, Job, Store
 from edgeagent.agent.threads import Inbox
+from edgeagent.cli import FAULTS, OK
 from edgeagent.config.quantities import DURATION, parse_quantity
 from edgeagent.config.schema import Config
 from edgeagent.errors import ConfigFault
@@ -78,11 +79,11 @@ def command(
     for finding in loaded.findings:
         print(finding, file=sys.stderr)
     if loaded.config is None:
-        return 1
+        return FAULTS
     run, clock = new_run(), clock or RealClock()
     store: Store = Printed() if dry_run else Outgoing(loaded.config, clock, run)
-    Agent(Job(config, once, for_s, dry_run, journal), loaded, store, clock, run).run()
-    return 0
+    done = Agent(Job(config, once, for_s, dry_run, journal), loaded, store, clock, run).run()
+    return OK if done else FAULTS
 
 
 class Printed:
@@ -99,11 +100,14 @@ class Printed:
             self._made += 1
             print(f"{draft.mono_ns / 1e9:12.3f}  {draft.kind:<10}  {in_a_line(draft.body)}", flush=True)
 
-    def reroute(self, config: Config) -> None:
+    def reroute(self, config: Config) -> Callable[[], None]:
         """There is nowhere to send to."""
+        return lambda: None
 
-    def deliver(self, patience_s: float) -> bool:
-        del patience_s
+    def hurry(self) -> None:
+        """Nothing waits."""
+
+    def delivered(self) -> bool:
         return True
 
     def status(self) -> dict[str, Any]:
