@@ -54,9 +54,9 @@ def command(seconds: int, fast: bool, speed: float, as_json: bool, data: Path | 
     summary = summarise(moment, held.records, scene.dataset)
     wrong = faults(summary)
     view.show_summary(summary, wrong)
-    for fault in wrong:
-        print(f"edgeagent demo: {fault}", file=sys.stderr)
     if as_json:
+        for fault in wrong.values():
+            print(f"edgeagent demo: {fault}", file=sys.stderr)
         print(msgspec.json.encode(summary).decode())
     return 1 if wrong else 0
 

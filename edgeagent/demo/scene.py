@@ -30,7 +30,7 @@ _PORT_LINE = "collector: "
 
 
 class Moment(NamedTuple):
-    """The scene as it stands, for the view and the summary. `agent` is the agent's own status."""
+    """The scene as it stands, for the view and the summary. `agent` is the agent's own status, {} while it starts."""
 
     elapsed_s: float
     seconds: float
@@ -150,6 +150,7 @@ class Scene:
                 hint=self._last_words(),
             )
         self._restarts += 1
+        self._status = {}
         self._start_agent(max(self._seconds - elapsed_s, 1.0))
         return False
 
