@@ -6,6 +6,7 @@ What `append` has returned from survives a power cut. Called by one thread; has 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -113,7 +114,8 @@ class Outbox:
         order. Raises StorageFault; then the drafts are the caller's still, and the outbox must be closed
         and opened anew: whether they are durable after all, its `next_seq` tells.
         """
-        wanted = [draft for draft in drafts if self._routes.mask(draft.kind)]
+        masks = {kind: self._routes.mask(kind) for kind in {draft.kind for draft in drafts}}
+        wanted = [draft for draft in drafts if masks[draft.kind]]
         if wanted:
             with self._transaction():
                 self._append(wanted, wall)
@@ -147,17 +149,19 @@ class Outbox:
             raise Bug(f"a {draft.kind} record cannot be encoded: {e}") from e
 
     def _insert(self, drafts: list[Draft], wall: Wall) -> None:
+        made = Counter(draft.kind for draft in drafts)
+        masks = {kind: self._routes.mask(kind) for kind in made}
         rows = []
-        for draft in drafts:
-            mask = self._routes.mask(draft.kind)
-            payload = self._record(draft, self.next_seq, wall)
-            rows.append((self._next_row[draft.priority], draft.kind, mask, payload))
+        for seq, draft in enumerate(drafts, self.next_seq):
+            row = self._next_row[draft.priority]
             self._next_row[draft.priority] += 1
-            self.next_seq += 1
-            self._counts.add("made", draft.kind)
-            for upstream in ("", *self._routes.names(mask)):
-                self._counts.add("waiting", draft.kind, upstream)
+            rows.append((row, draft.kind, masks[draft.kind], self._record(draft, seq, wall)))
+        self.next_seq += len(rows)
         self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?)", rows)
+        for kind, n in made.items():
+            self._counts.add("made", kind, n=n)
+            for upstream in ("", *self._routes.names(masks[kind])):
+                self._counts.add("waiting", kind, upstream, n)
 
     def _count_seq(self) -> None:
         """The run's last sequence number stands among the counters: same transaction, same page."""
