@@ -293,7 +293,7 @@ def _assigned(node: ast.Assign) -> Iterator[tuple[str, str]]:
 
 
 def test_the_tours_table_has_every_thread_that_the_agent_starts() -> None:
-    named = {row.strip("`").split()[0] for row in _first_column(TOUR, "thread")}
+    named = {re.findall(r"\w+", row)[0] for row in _first_column(TOUR, "thread")}
     assert named == {"main", *_thread_names()}
 
 
