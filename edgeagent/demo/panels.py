@@ -196,8 +196,8 @@ def _relay(seen: Memory, space: Space) -> Text:
 
 
 def times(count: int) -> str:
-    """never, once, 2 times."""
-    return ("never", "once")[count] if count < 2 else f"{count} times"
+    """0 times, once, 2 times."""
+    return "once" if count == 1 else f"{count} times"
 
 
 # --- 4 sends --------------------------------------------------------------------------------------------

@@ -67,8 +67,8 @@ def _time(seen: Memory, space: Space) -> list[Text]:
     if space.roomy:
         lines.append(Text(" " * (len(now) + round(OUTAGE_FROM * width)) + "the network is away", "red"))
     left = Text.assemble("  ", _note(seen))
-    right = Text.assemble(("" if space.roomy else "░ network away   ", "red"), ("Ctrl-C ends it  ", "dim"))
-    return [*lines, spread(left, right, space.width)]
+    right = Text.assemble(("" if space.roomy else "░ network away   ", "red"), ("Ctrl-C ends it", "dim"))
+    return [*lines, spread(left, right, space.width - 2)]  # the terminal's ^C has room behind it
 
 
 def _time_bar(seen: Memory, width: int) -> Text:

@@ -104,6 +104,7 @@ def shown(*moments: Moment, width: int = 80, height: int = 24) -> str:
     lines = printed(on).splitlines()
     assert len(lines) == min(height, 36) - 1
     assert max(map(cell_len, lines)) <= width
+    assert cell_len(lines[-1]) <= width - 2, "the ^C that a terminal prints must not begin a new line"
     assert "…" not in printed(on)
     return printed(on)
 
@@ -166,7 +167,7 @@ def test_a_section_that_is_missing_leaves_the_rest_on_the_screen(
         (("counts", "samples_missing"), {"imu": 92}, "✘ 92 missing"),
         (("counts", "latency_ms"), {}, "p99 -"),
         (("counts", "scored"), 0, "none scored yet"),
-        (("counts", "rules_fired"), {}, "fired never"),
+        (("counts", "rules_fired"), {}, "fired 0 times"),
         (("pipelines", "motion", "scores"), {}, "waiting for the first window"),
         (("pipelines", "motion", "truth"), None, "between two exercises"),
         (("rules",), {}, "waiting for the first decision"),
