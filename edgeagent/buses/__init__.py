@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from edgeagent.buses.fake import Fake
 from edgeagent.timebase import Clock
 
 if TYPE_CHECKING:
@@ -20,16 +20,15 @@ class Buses:
         self._i2c: dict[str, I2cBus] = {}
         self._lock = Lock()
 
-    def i2c(self, name: str, fake: Mapping[str, Any] | None = None) -> I2cBus:
+    def i2c(self, name: str, fake: Fake = Fake()) -> I2cBus:  # noqa: B008
         """The I2C bus `i2c-1`, `1` or `/dev/i2c-1`; `fake:CHIP` is a bus with that one virtual chip on it.
 
         Nothing is opened before the first transfer.
         """
         from edgeagent.buses.i2c import open_i2c
 
+        bus = open_i2c(name, self._clock, fake)
+        if name.startswith("fake:"):
+            return bus
         with self._lock:
-            if name.startswith("fake:"):
-                return open_i2c(name, self._clock, fake or {})
-            if name not in self._i2c:
-                self._i2c[name] = open_i2c(name, self._clock, {})
-            return self._i2c[name]
+            return self._i2c.setdefault(bus.name, bus)  # i2c-1, 1 and /dev/i2c-1 are one bus

@@ -8,30 +8,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
+from edgeagent.buses.fake import Fake
 from edgeagent.buses.i2c import I2cBus
 from edgeagent.buses.registers import Byte, Chip, Word
-from edgeagent.config.quantities import FilePath, Hz, Switch
+from edgeagent.config.quantities import Hz
 from edgeagent.errors import ConfigFault, DeviceFault, WrongDevice
-from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Channel, Layout
+from edgeagent.records import NS_PER_S, Block, Channel, Layout
 from edgeagent.sensors import Advice, Context, Sensor
-from edgeagent.timebase import Clock, SampleTimes
+from edgeagent.sensors.bursts import Bursts, burst_ns
+from edgeagent.timebase import Clock
 
 STANDARD_GRAVITY = 9.80665
 SAMPLE_BYTES = 12
-FIFO_BYTES = 1024
-WHOLE_FIFO_BYTES = FIFO_BYTES // SAMPLE_BYTES * SAMPLE_BYTES
 
 FILTERED_HZ = 1000.0  # the rate before the divider, with the low-pass filter on
 MAX_DIVISOR = 256
 RATE_TOLERANCE = 1e-3
-
-MIN_BURST_NS, MAX_BURST_NS, BURST_SAMPLES = 40 * NS_PER_MS, 100 * NS_PER_MS, 5
-SILENCE_NS = NS_PER_S
 
 DEFAULT_BUS_HZ = 100_000
 BITS_PER_BYTE = 9  # with the acknowledge
@@ -47,6 +44,7 @@ class Registers(Chip):
     config = Byte(0x1A)  # DLPF_CFG[2:0]
     gyro_config = Byte(0x1B)  # FS_SEL[4:3]
     accel_config = Byte(0x1C)  # AFS_SEL[4:3]
+    accel_config_2 = Byte(0x1D)  # A_DLPF_CFG[2:0], of the MPU-6500
     fifo_enable = Byte(0x23)  # FIFO_EN
     user_control = Byte(0x6A)  # USER_CTRL
     power_management = Byte(0x6B)  # PWR_MGMT_1
@@ -61,9 +59,24 @@ class Registers(Chip):
     FIFO_R_W = 0x74
 
 
-WHO_AM_I = 0x68
-OTHER_CHIPS = {
+class Model(NamedTuple):
+    """What tells the chips of this family apart."""
+
+    name: str
+    who_am_i: int
+    fifo_bytes: int
+    filters_apart: bool
+    """The accelerometer has a low-pass filter of its own, with the bandwidths of the gyroscope's."""
+
+    @property
+    def fifo_samples(self) -> int:
+        return self.fifo_bytes // SAMPLE_BYTES
+
+
+MPU6050 = Model("MPU-6050", 0x68, 1024, filters_apart=False)
+KNOWN_CHIPS = {
     0x12: "an ICM-20602",
+    0x68: "an MPU-6050",
     0x70: "an MPU-6500",
     0x71: "an MPU-9250",
     0x73: "an MPU-9255",
@@ -73,15 +86,6 @@ OTHER_CHIPS = {
 COUNTS_PER_G = {2: 16384, 4: 8192, 8: 4096, 16: 2048}  # in the order of AFS_SEL
 COUNTS_PER_DPS = {250: 131.0, 500: 65.5, 1000: 32.8, 2000: 16.4}  # in the order of FS_SEL
 FILTER_HZ = {1: 184, 2: 94, 3: 44, 4: 21, 5: 10, 6: 5}  # bandwidth by DLPF_CFG
-
-
-class Fake(msgspec.Struct, frozen=True, kw_only=True):
-    """What `bus: fake:mpu6050` plays, and what goes wrong there: see buses/fake/mpu6050.py."""
-
-    recording: FilePath | None = None
-    nak: int = 0
-    wrong_id: int | None = None
-    stuck: Switch = False
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,14 +117,14 @@ def divisor(rate_hz: float) -> int:
         return best
     near = " or ".join(f"{FILTERED_HZ / d:.5g} Hz" for d in sorted(nearest))
     raise ConfigFault(
-        f"the MPU-6050 cannot sample at {rate_hz:g} Hz",
+        f"the chip cannot sample at {rate_hz:g} Hz",
         expected=f"{near} (it divides 1000 Hz by a whole number up to {MAX_DIVISOR})",
     )
 
 
-def advise(options: Options) -> Iterable[Advice]:
+def advise(options: Options, model: Model = MPU6050) -> Iterable[Advice]:
     """Warn of a rate that the bus cannot carry at the clock that a Pi starts with."""
-    bursts_hz = NS_PER_S / burst_ns(options.rate)
+    bursts_hz = NS_PER_S / burst_ns(options.rate, model.fifo_samples)
     bits_hz = BITS_PER_BYTE * (options.rate * SAMPLE_BYTES + bursts_hz * BURST_OVERHEAD_BYTES)
     if bits_hz > DEFAULT_BUS_HZ and not options.bus.startswith("fake:"):
         yield Advice(
@@ -130,15 +134,8 @@ def advise(options: Options) -> Iterable[Advice]:
         )
 
 
-def burst_ns(rate_hz: float) -> int:
-    """How long to let samples gather: five of them, within 40 to 100 ms; at a slow rate until there is one."""
-    period_ns = NS_PER_S / rate_hz
-    return round(max(MIN_BURST_NS, min(MAX_BURST_NS, BURST_SAMPLES * period_ns), period_ns))
-
-
-def build(name: str, options: Options, context: Context) -> Sensor:
-    bus = context.buses.i2c(options.bus, fake=msgspec.structs.asdict(options.fake))
-    return Mpu6050(name, options, bus, context.clock)
+def build(name: str, options: Options, context: Context, model: Model = MPU6050) -> Sensor:
+    return Mpu6050(name, options, context.buses.i2c(options.bus, options.fake), context.clock, model)
 
 
 class Mpu6050:
@@ -146,22 +143,18 @@ class Mpu6050:
 
     wake: Callable[[], None] | None = None
 
-    def __init__(self, name: str, options: Options, bus: I2cBus, clock: Clock) -> None:
-        self.port = bus.name
+    def __init__(
+        self, name: str, options: Options, bus: I2cBus, clock: Clock, model: Model = MPU6050
+    ) -> None:
+        self.port, self.truth = bus.name, bus.truth
         shape = layout(options)
         self.layout: Layout | None = shape
-        self.truth = bus.truth
-        self._name, self._options, self._clock = name, options, clock
+        self._options, self._clock, self._model = options, clock, model
         self._chip = Registers(bus, options.address)
         self._lsb = np.array([c.lsb for c in shape.channels])
         self._rate_hz = shape.rate_hz
-        self._period_ns = NS_PER_S / shape.rate_hz
-        self._times = SampleTimes(shape.rate_hz)
+        self._bursts = Bursts(name, shape.rate_hz, model.fifo_samples)
         self._is_open = False
-        self._read_ns = self._progress_ns = 0
-        self._last_ns: int | None = None  # the newest sample delivered, by any opening
-        self._restarted = False
-        self._seq = 0
         self._overflows = self._broken_bursts = 0
 
     def open(self) -> None:
@@ -173,6 +166,8 @@ class Mpu6050:
         chip.power_management = Registers.CLKSEL_PLL_X
         self._clock.sleep_s(0.03)  # gyroscope start-up, product specification section 6.1
         chip.config = low_pass(self._rate_hz)
+        if self._model.filters_apart:
+            chip.accel_config_2 = low_pass(self._rate_hz)
         chip.sample_rate_divider = divisor(options.rate) - 1
         chip.gyro_config = list(COUNTS_PER_DPS).index(options.gyro_range) << 3
         chip.accel_config = list(COUNTS_PER_G).index(options.accel_range) << 3
@@ -181,7 +176,7 @@ class Mpu6050:
         self._is_open = True
 
     def due_ns(self) -> int:
-        return self._read_ns + burst_ns(self._rate_hz)
+        return self._bursts.due_ns()
 
     def read(self) -> Block | None:
         """All whole samples of the FIFO. Raises DeviceFault."""
@@ -189,17 +184,21 @@ class Mpu6050:
             raise DeviceFault("the sensor is not open", where=self._where())
         before_ns = self._clock.now_ns()
         count = self._chip.fifo_count
-        self._read_ns = self._clock.now_ns()
-        if count > WHOLE_FIFO_BYTES:  # the chip has dropped the oldest bytes: what is left is not aligned
-            self._overflows += 1
+        counted_ns = self._clock.now_ns()
+        samples = count // SAMPLE_BYTES
+        if count > self._model.fifo_samples * SAMPLE_BYTES:
+            self._overflows += 1  # the chip has dropped the oldest bytes: what is left is not aligned
             self._restart_fifo()
             return None
-        samples = count // SAMPLE_BYTES
         if samples == 0:
-            self._check_silence()
+            self._bursts.nothing(counted_ns, self._where())
             return None
         data = self._burst(samples * SAMPLE_BYTES)
-        return None if data is None else self._block(data, samples, before_ns)
+        if data is None:
+            return None
+        counts = np.frombuffer(data, dtype=">i2").reshape(samples, len(self._lsb))
+        values = (counts * self._lsb).astype(np.float32)
+        return self._bursts.block(values, before_ns, counted_ns, self._clock.now_ns())
 
     def close(self) -> None:
         self._is_open = False
@@ -209,8 +208,8 @@ class Mpu6050:
         return {
             "fifo_overflows": self._overflows,
             "broken_bursts": self._broken_bursts,
-            "i2c_retries": self._chip.bus.retries,
-            "true_rate_hz": self._times.true_rate_hz,
+            **self._chip.bus.counters(self._chip.address),
+            "true_rate_hz": self._bursts.true_rate_hz,
         }
 
     def _burst(self, n_bytes: int) -> bytes | None:
@@ -223,50 +222,21 @@ class Mpu6050:
             self._restart_fifo()  # raises if the bus is down for good
             return None
 
-    def _block(self, data: bytes, samples: int, before_ns: int) -> Block:
-        counts = np.frombuffer(data, dtype=">i2").reshape(samples, len(self._lsb))
-        # The newest sample was taken at some moment of the last period before the count was.
-        earliest_ns = before_ns - round(self._period_ns)
-        t_ns = self._times.stamp(samples, self._read_ns, earliest_ns=earliest_ns)
-        lost = self._missed(int(t_ns[0]))
-        self._progress_ns, self._last_ns, self._restarted = self._read_ns, int(t_ns[-1]), False
-        self._seq += 1
-        values = (counts * self._lsb).astype(np.float32)
-        return Block(self._name, self._seq, t_ns, values, self._clock.now_ns(), lost)
-
-    def _missed(self, first_ns: int) -> int:
-        """How many samples were thrown away since the last block, by the time that passed."""
-        if not self._restarted or self._last_ns is None:
-            return 0
-        return max(round((first_ns - self._last_ns) / self._period_ns) - 1, 0)
-
     def _restart_fifo(self) -> None:
         chip = self._chip
         chip.user_control = 0
         chip.user_control = Registers.FIFO_RESET
         chip.user_control = Registers.FIFO_EN
-        self._times.reset()
-        self._restarted = True
-        self._read_ns = self._progress_ns = self._clock.now_ns()
+        self._bursts.restart(self._clock.now_ns())
 
     def _identify(self) -> None:
-        found = self._chip.who_am_i
-        if found != WHO_AM_I:
+        found, model = self._chip.who_am_i, self._model
+        if found != model.who_am_i:
             raise WrongDevice(
-                f"{OTHER_CHIPS.get(found, 'an unknown chip')} answers (WHO_AM_I {found:#04x})",
+                f"{KNOWN_CHIPS.get(found, 'an unknown chip')} answers (WHO_AM_I {found:#04x})",
                 where=self._where(),
-                expected=f"an MPU-6050 ({WHO_AM_I:#04x})",
+                expected=f"an {model.name} ({model.who_am_i:#04x})",
                 hint="Check `address:` and `driver:`; the pin AD0 chooses between 0x68 and 0x69.",
-            )
-
-    def _check_silence(self) -> None:
-        """A chip that lost its power for a moment answers, but sleeps."""
-        silent_ns = self._read_ns - self._progress_ns
-        if silent_ns > SILENCE_NS + BURST_SAMPLES * self._period_ns:
-            raise DeviceFault(
-                f"answers, but has taken no sample for {silent_ns / NS_PER_S:.1f} s",
-                where=self._where(),
-                hint="It was probably without power for a moment: check its supply.",
             )
 
     def _where(self) -> str:

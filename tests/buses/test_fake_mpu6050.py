@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from edgeagent.agent.clock import VirtualClock
-from edgeagent.buses.fake.mpu6050 import CHANNELS, UNITS, Chip, Float64Array, Playback, Wave, build
+from edgeagent.buses.fake import Fake
+from edgeagent.buses.fake.mpu6050 import CHANNELS, UNITS, Float64Array, Motion, Mpu6050, Playback, Wave
+from edgeagent.buses.i2c import I2cBus, open_i2c
 from edgeagent.errors import ConfigFault, DeviceFault, DeviceGone, StorageFault
 from edgeagent.recording import Header, Label, write_series
 from edgeagent.records import Channel, Int64Array, Layout
@@ -31,17 +33,26 @@ class Ramp:
         return None
 
 
+def on_a_bus(clock: VirtualClock, motion: Motion) -> I2cBus:
+    chip = Mpu6050(clock, motion)
+    return I2cBus("fake:mpu6050", clock, lambda: chip)
+
+
+def build(clock: VirtualClock, fake: Fake = Fake()) -> I2cBus:  # noqa: B008
+    return open_i2c("fake:mpu6050", clock, fake)
+
+
 @pytest.fixture
 def clock() -> VirtualClock:
     return VirtualClock(5 * SECOND)
 
 
 @pytest.fixture
-def chip(clock: VirtualClock) -> Chip:
-    return Chip(clock, Ramp(), address=AT)
+def chip(clock: VirtualClock) -> I2cBus:
+    return on_a_bus(clock, Ramp())
 
 
-def awake(chip: Chip, divider: int = 0, ranges: int = 0) -> None:
+def awake(chip: I2cBus, divider: int = 0, ranges: int = 0) -> None:
     """Awake, filter on (1 kHz), divided by 1 + divider."""
     for register, value in (
         (PWR_MGMT_1, 0x01),
@@ -53,12 +64,12 @@ def awake(chip: Chip, divider: int = 0, ranges: int = 0) -> None:
         chip.write(AT, bytes((register, value)))
 
 
-def fifo_on(chip: Chip, what: int = 0x78) -> None:
+def fifo_on(chip: I2cBus, what: int = 0x78) -> None:
     chip.write(AT, bytes((FIFO_EN, what)))
     chip.write(AT, bytes((USER_CTRL, 0x40)))
 
 
-def fifo_count(chip: Chip) -> int:
+def fifo_count(chip: I2cBus) -> int:
     return int.from_bytes(chip.read(AT, FIFO_COUNTH, 2), "big")
 
 
@@ -66,11 +77,11 @@ def words(data: bytes) -> list[int]:
     return [int(w) for w in np.frombuffer(data, ">i2")]
 
 
-def test_it_says_who_it_is(chip: Chip) -> None:
+def test_it_says_who_it_is(chip: I2cBus) -> None:
     assert chip.read(AT, WHO_AM_I, 1) == b"\x68"
 
 
-def test_it_sleeps_after_power_on_and_takes_no_samples(chip: Chip, clock: VirtualClock) -> None:
+def test_it_sleeps_after_power_on_and_takes_no_samples(chip: I2cBus, clock: VirtualClock) -> None:
     assert chip.read(AT, PWR_MGMT_1, 1) == b"\x40"
     fifo_on(chip)
     clock.sleep_s(1)
@@ -79,7 +90,7 @@ def test_it_sleeps_after_power_on_and_takes_no_samples(chip: Chip, clock: Virtua
 
 
 def test_a_device_reset_brings_back_the_defaults_and_forgets_writes_while_it_lasts(
-    chip: Chip, clock: VirtualClock
+    chip: I2cBus, clock: VirtualClock
 ) -> None:
     awake(chip, divider=9)
     chip.write(AT, bytes((PWR_MGMT_1, 0x80)))
@@ -97,7 +108,7 @@ def test_a_device_reset_brings_back_the_defaults_and_forgets_writes_while_it_las
 def test_the_sample_rate_is_8_khz_or_with_the_filter_1_khz_divided_by_one_more_than_the_divider(
     clock: VirtualClock, dlpf: int, divider: int, rate_hz: float
 ) -> None:
-    chip = Chip(clock, Ramp())
+    chip = on_a_bus(clock, Ramp())
     awake(chip, divider)
     chip.write(AT, bytes((CONFIG, dlpf)))
     fifo_on(chip)
@@ -115,7 +126,7 @@ def test_the_range_registers_scale_the_counts_as_the_datasheet_says(
         SWING = np.zeros(6)
         REST = np.array([0, 0, 9.80665, *np.radians([100, -100, 0])])
 
-    chip = Chip(clock, OneGOneHundredDps())
+    chip = on_a_bus(clock, OneGOneHundredDps())
     awake(chip, ranges=ranges)
     clock.sleep_s(0.01)
     data = words(chip.read(AT, ACCEL_XOUT_H, 14))
@@ -128,14 +139,14 @@ def test_what_exceeds_the_range_reads_as_full_scale(clock: VirtualClock) -> None
         SWING = np.zeros(6)
         REST = np.array([39.2, -39.2, 0, 0, 0, 0])
 
-    chip = Chip(clock, FourG())
+    chip = on_a_bus(clock, FourG())
     awake(chip)
     clock.sleep_s(0.01)
     assert words(chip.read(AT, ACCEL_XOUT_H, 4)) == [32767, -32768]
 
 
 def test_its_temperature_is_25_degrees_by_the_formula_of_the_register_map(
-    chip: Chip, clock: VirtualClock
+    chip: I2cBus, clock: VirtualClock
 ) -> None:
     awake(chip)
     clock.sleep_s(0.01)
@@ -144,7 +155,7 @@ def test_its_temperature_is_25_degrees_by_the_formula_of_the_register_map(
 
 
 def test_the_fifo_holds_the_enabled_registers_in_the_order_of_their_numbers(
-    chip: Chip, clock: VirtualClock
+    chip: I2cBus, clock: VirtualClock
 ) -> None:
     awake(chip)
     fifo_on(chip, 0x08 | 0x80 | 0x10)  # accelerometer, temperature, z gyroscope
@@ -154,7 +165,7 @@ def test_the_fifo_holds_the_enabled_registers_in_the_order_of_their_numbers(
     assert words(chip.read(AT, FIFO_R_W, 20)) == [0, 0, 0, temperature, 0, 1, 1, 1, temperature, 1]
 
 
-def test_no_sample_is_skipped_or_repeated_however_the_reads_fall(chip: Chip, clock: VirtualClock) -> None:
+def test_no_sample_is_skipped_or_repeated_however_the_reads_fall(chip: I2cBus, clock: VirtualClock) -> None:
     awake(chip)
     fifo_on(chip)
     seen: list[int] = []
@@ -164,7 +175,7 @@ def test_no_sample_is_skipped_or_repeated_however_the_reads_fall(chip: Chip, clo
     assert seen == list(range(64))
 
 
-def test_the_count_is_latched_by_reading_its_high_byte(chip: Chip, clock: VirtualClock) -> None:
+def test_the_count_is_latched_by_reading_its_high_byte(chip: I2cBus, clock: VirtualClock) -> None:
     awake(chip)
     fifo_on(chip)
     clock.sleep_s(0.0025)
@@ -174,7 +185,7 @@ def test_the_count_is_latched_by_reading_its_high_byte(chip: Chip, clock: Virtua
     assert fifo_count(chip) == 144
 
 
-def test_an_overflow_keeps_the_newest_1024_bytes_and_says_so_once(chip: Chip, clock: VirtualClock) -> None:
+def test_an_overflow_keeps_the_newest_1024_bytes_and_says_so_once(chip: I2cBus, clock: VirtualClock) -> None:
     awake(chip)
     fifo_on(chip)
     clock.sleep_s(0.0855)
@@ -186,7 +197,7 @@ def test_an_overflow_keeps_the_newest_1024_bytes_and_says_so_once(chip: Chip, cl
     assert words(chip.read(AT, FIFO_R_W, 1024))[-12:] == [183] * 6 + [184] * 6
 
 
-def test_an_empty_fifo_repeats_its_last_byte(chip: Chip, clock: VirtualClock) -> None:
+def test_an_empty_fifo_repeats_its_last_byte(chip: I2cBus, clock: VirtualClock) -> None:
     awake(chip)
     fifo_on(chip)
     clock.sleep_s(0.0025)
@@ -194,7 +205,7 @@ def test_an_empty_fifo_repeats_its_last_byte(chip: Chip, clock: VirtualClock) ->
     assert chip.read(AT, FIFO_R_W, 3) == b"\x01\x01\x01"
 
 
-def test_the_fifo_is_reset_only_while_it_is_off(chip: Chip, clock: VirtualClock) -> None:
+def test_the_fifo_is_reset_only_while_it_is_off(chip: I2cBus, clock: VirtualClock) -> None:
     awake(chip)
     fifo_on(chip)
     clock.sleep_s(0.0055)
@@ -205,21 +216,21 @@ def test_the_fifo_is_reset_only_while_it_is_off(chip: Chip, clock: VirtualClock)
     assert chip.read(AT, USER_CTRL, 1) == b"\x00"
 
 
-def test_read_only_registers_cannot_be_written(chip: Chip) -> None:
+def test_read_only_registers_cannot_be_written(chip: I2cBus) -> None:
     chip.write(AT, bytes((WHO_AM_I, 0x12)))
     assert chip.read(AT, WHO_AM_I, 1) == b"\x68"
 
 
-def test_another_address_is_not_acknowledged(chip: Chip) -> None:
-    with pytest.raises(OSError, match="Remote I/O error"):
-        chip.read(0x69, WHO_AM_I, 1)
+def test_another_address_is_not_acknowledged(chip: I2cBus) -> None:
+    with pytest.raises(DeviceGone, match="no acknowledge"):
+        chip.read(0x6A, WHO_AM_I, 1)
 
 
 def test_the_faults_can_be_had(clock: VirtualClock) -> None:
-    assert build(clock, {"wrong_id": 0x70}).read(AT, WHO_AM_I, 1) == b"\x70"
+    assert build(clock, Fake(wrong_id=0x70)).read(AT, WHO_AM_I, 1) == b"\x70"
     with pytest.raises(DeviceFault, match="stuck"):
-        build(clock, {"stuck": True}).read(AT, WHO_AM_I, 1)
-    bus = build(clock, {"nak": 3})
+        build(clock, Fake(stuck=True)).read(AT, WHO_AM_I, 1)
+    bus = build(clock, Fake(nak=3))
     with pytest.raises(DeviceGone):
         bus.read(AT, WHO_AM_I, 1)
     assert bus.read(AT, WHO_AM_I, 1) == b"\x68"
@@ -252,7 +263,7 @@ def test_time_0_of_the_recording_is_the_first_sample_after_the_fifo_is_enabled(
     tmp_path: Path, clock: VirtualClock
 ) -> None:
     g = 9.80665
-    bus = build(clock, {"recording": record(tmp_path / "r", [0.0, g / 4, g / 2])})
+    bus = build(clock, Fake(recording=record(tmp_path / "r", [0.0, g / 4, g / 2])))
     for register, value in ((PWR_MGMT_1, 1), (CONFIG, 4), (SMPLRT_DIV, 19)):
         bus.write(AT, bytes((register, value)))
     clock.sleep_s(1.234)
@@ -266,7 +277,7 @@ def test_the_truth_is_the_label_at_that_time_of_the_recording_also_in_its_second
     tmp_path: Path, clock: VirtualClock
 ) -> None:
     labels = (Label("rest", 0, 1 * SECOND), Label("run", 1 * SECOND, 2 * SECOND))
-    bus = build(clock, {"recording": record(tmp_path / "r", [0.0] * 100, labels=labels)})
+    bus = build(clock, Fake(recording=record(tmp_path / "r", [0.0] * 100, labels=labels)))
     assert bus.truth is not None
     assert bus.truth(clock.now_ns(), clock.now_ns()) is None
     bus.write(AT, bytes((PWR_MGMT_1, 1)))
@@ -283,7 +294,7 @@ def test_the_truth_is_the_label_at_that_time_of_the_recording_also_in_its_second
 
 
 def test_without_a_recording_there_is_no_truth(clock: VirtualClock) -> None:
-    assert build(clock, {}).truth is None
+    assert build(clock).truth is None
 
 
 def test_a_recording_in_other_units_is_refused(tmp_path: Path) -> None:
@@ -294,4 +305,4 @@ def test_a_recording_in_other_units_is_refused(tmp_path: Path) -> None:
 
 def test_a_recording_that_is_not_there_is_a_fault(tmp_path: Path, clock: VirtualClock) -> None:
     with pytest.raises(StorageFault, match=r"recording\.yaml"):
-        build(clock, {"recording": tmp_path / "nowhere"})
+        build(clock, Fake(recording=tmp_path / "nowhere"))

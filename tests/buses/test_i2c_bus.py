@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from edgeagent.agent.clock import VirtualClock
 from edgeagent.buses import Buses
+from edgeagent.buses.fake import Fake
 from edgeagent.buses.i2c import Adapter, I2cBus, open_i2c, transfer_fault
 from edgeagent.buses.registers import Byte, Chip, Word
 from edgeagent.errors import ConfigFault, DeviceDenied, DeviceFault, DeviceGone
@@ -29,13 +31,10 @@ class Memory:
             number = self.failures.pop(0)
             raise OSError(number, os.strerror(number))
 
-    def write(self, address: int, data: bytes) -> None:
+    def transfer(self, address: int, out: bytes, n: int) -> bytes:
         self._begin()
-        self.cells[data[0] : data[0] + len(data) - 1] = data[1:]
-
-    def read(self, address: int, register: int, n: int) -> bytes:
-        self._begin()
-        return bytes(self.cells[register : register + n])
+        self.cells[out[0] : out[0] + len(out) - 1] = out[1:]
+        return bytes(self.cells[out[0] : out[0] + n])
 
     def close(self) -> None:
         self.closed += 1
@@ -51,8 +50,8 @@ def test_a_passing_failure_is_tried_again_and_counted(number: int) -> None:
     memory = Memory(number, number)
     bus, clock = bus_with(memory)
     assert bus.read(0x50, 3, 2) == b"\x03\x04"
-    assert (bus.retries, memory.transfers) == (2, 3)
-    assert clock.now_ns() == 2_000_000
+    assert (bus.counters(0x50)["i2c_retries"], memory.transfers) == (2, 3)
+    assert clock.now_ns() == 3_000_000
 
 
 def test_the_third_failure_is_final() -> None:
@@ -77,6 +76,53 @@ def test_a_stuck_bus_is_not_tried_again() -> None:
     with pytest.raises(DeviceFault, match="SDA or SCL is held low"):
         bus.write(0x50, b"\x01\x02")
     assert memory.transfers == 1
+
+
+def test_what_went_wrong_is_counted_for_each_address_by_its_cause() -> None:
+    bus, _ = bus_with(Memory(errno.EREMOTEIO, errno.ETIMEDOUT, errno.EIO, errno.ENXIO))
+    with pytest.raises(DeviceFault):
+        bus.read(0x50, 3, 1)
+    bus.read(0x51, 3, 1)
+    assert bus.counters(0x50) == {"i2c_retries": 2, "i2c_naks": 1, "i2c_timeouts": 1, "i2c_errors": 1}
+    assert bus.counters(0x51) == {"i2c_retries": 1, "i2c_naks": 1, "i2c_timeouts": 0, "i2c_errors": 0}
+    assert not any(bus.counters(0x52).values())
+
+
+def test_one_silent_chip_among_others_is_its_own_trouble() -> None:
+    memory = Memory()
+    bus, _ = bus_with(memory)
+    for address in (0x48, 0x76):
+        bus.read(address, 0, 1)
+    memory.failures = [errno.EREMOTEIO] * 3
+    with pytest.raises(DeviceGone, match="address 0x48: nothing answers"):
+        bus.read(0x48, 0, 1)
+
+
+@pytest.mark.parametrize("number", [errno.EREMOTEIO, errno.ETIMEDOUT, errno.EIO])
+def test_when_all_that_ever_answered_are_silent_the_bus_is_stuck_and_the_message_names_them(
+    number: int,
+) -> None:
+    memory = Memory()
+    bus, _ = bus_with(memory)
+    for address in (0x48, 0x76):
+        bus.read(address, 0, 1)
+    memory.failures = [number] * 6
+    with pytest.raises(DeviceFault):
+        bus.read(0x48, 0, 1)
+    with pytest.raises(DeviceFault, match=r"no chip answers any more \(0x48, 0x76 did\).*i2c-bus-recovery"):
+        bus.read(0x76, 0, 1)
+    assert bus.read(0x48, 0, 1) == b"\x00", "the next transfer opens the bus again"
+    assert memory.closed == 2
+
+
+def test_a_bus_that_only_root_may_open_needs_a_udev_rule(tmp_path: Path) -> None:
+    node = tmp_path / "i2c-1"
+    node.touch()
+    os.chown(node, -1, 0 if os.getuid() == 0 else os.getgid())
+    fault = transfer_fault(str(node), 0x68, errno.EACCES, "")
+    assert type(fault) is DeviceDenied
+    wanted = "udev/rules.d" if node.group() == "root" else f"usermod -aG {node.group()} "
+    assert wanted in str(fault)
 
 
 def test_the_bus_is_opened_at_the_first_transfer_and_again_after_a_fault() -> None:
@@ -117,7 +163,7 @@ def test_every_errno_of_the_kernel_has_its_fault_and_cure(
 
 @pytest.mark.parametrize("name", ["77", "i2c-77", "/dev/i2c-77"])
 def test_a_bus_that_does_not_exist_says_which_do_or_how_to_enable_one(name: str) -> None:
-    bus = open_i2c(name, VirtualClock(), {})
+    bus = open_i2c(name, VirtualClock(), Fake())
     with pytest.raises(
         DeviceGone, match=r"/dev/i2c-77: this bus does not exist\. (There are|No I2C bus is enabled)"
     ):
@@ -136,12 +182,12 @@ def test_a_file_that_is_no_bus_is_a_fault_and_leaves_no_descriptor_behind() -> N
 @pytest.mark.parametrize("name", ["spi0", "fake:nonesuch", "fake:port", ""])
 def test_a_name_that_is_no_bus_is_a_config_fault_naming_what_there_is(name: str) -> None:
     with pytest.raises(ConfigFault, match=r"i2c-1|mpu6050"):
-        open_i2c(name, VirtualClock(), {})
+        open_i2c(name, VirtualClock(), Fake())
 
 
 def test_sensors_of_one_bus_share_it_and_fakes_do_not() -> None:
     buses = Buses(VirtualClock())
-    assert buses.i2c("i2c-1") is buses.i2c("i2c-1")
+    assert buses.i2c("i2c-1") is buses.i2c("/dev/i2c-1") is buses.i2c("1")
     assert buses.i2c("fake:mpu6050") is not buses.i2c("fake:mpu6050")
 
 

@@ -11,13 +11,16 @@ import pytest
 
 from edgeagent.agent.clock import VirtualClock
 from edgeagent.buses import Buses
-from edgeagent.buses.fake.mpu6050 import CHANNELS, UNITS, Chip, Wave
+from edgeagent.buses.fake import Fake
+from edgeagent.buses.fake.mpu6050 import CHANNELS, UNITS, Wave
+from edgeagent.buses.fake.mpu6050 import Mpu6050 as Chip
 from edgeagent.buses.i2c import I2cBus
 from edgeagent.errors import ConfigFault, DeviceFault, DeviceGone, WrongDevice
 from edgeagent.recording import Header, Label, write_series
 from edgeagent.records import NS_PER_S, Block, Int64Array, Layout, decode_raw, encode_raw
 from edgeagent.sensors import Context, Sensor
-from edgeagent.sensors.mpu6050 import Fake, Mpu6050, Options, advise, build, burst_ns, layout, low_pass
+from edgeagent.sensors.bursts import burst_ns
+from edgeagent.sensors.mpu6050 import Mpu6050, Options, advise, build, layout, low_pass
 
 MS = 1_000_000
 
@@ -166,17 +169,17 @@ def test_a_chip_whose_clock_is_one_per_cent_fast_shows_no_hole_and_its_true_rate
     ("rate_hz", "ms"), [(1000, 40), (500, 40), (100, 50), (50, 100), (20, 100), (4, 250)]
 )
 def test_bursts_are_due_every_40_to_100_ms_and_at_slow_rates_once_a_sample(rate_hz: float, ms: int) -> None:
-    assert burst_ns(rate_hz) == ms * MS
-    assert burst_ns(rate_hz) * rate_hz / NS_PER_S * 12 < 1024 / 2
+    assert burst_ns(rate_hz, 85) == ms * MS
+    assert burst_ns(rate_hz, 85) * rate_hz / NS_PER_S * 12 < 1024 / 2
 
 
 def test_a_burst_costs_two_transfers(clock: VirtualClock) -> None:
     class Counting(Chip):
         transfers = 0
 
-        def read(self, address: int, register: int, n: int) -> bytes:
+        def transfer(self, address: int, out: bytes, n: int) -> bytes:
             self.transfers += 1
-            return super().read(address, register, n)
+            return super().transfer(address, out, n)
 
     chip = Counting(clock, Wave())
     sensor = on(chip, clock, rate=1000)
@@ -195,13 +198,13 @@ def test_a_burst_costs_two_transfers(clock: VirtualClock) -> None:
 )
 def test_a_wrong_chip_is_named(clock: VirtualClock, found: int, called: str) -> None:
     with pytest.raises(WrongDevice, match=rf"{called}.*{found:#04x}.*expected an MPU-6050.*AD0"):
-        on(Chip(clock, Wave(), wrong_id=found), clock)
+        on(Chip(clock, Wave(), Fake(wrong_id=found)), clock)
 
 
 def test_a_chip_that_does_not_acknowledge_is_gone_and_found_again_by_the_next_open(
     clock: VirtualClock,
 ) -> None:
-    chip = Chip(clock, Wave(), nak=3)
+    chip = Chip(clock, Wave(), Fake(nak=3))
     with pytest.raises(DeviceGone, match=r"fake:mpu6050 address 0x68: nothing answers"):
         on(chip, clock)
     assert read_when_due(on(chip, clock), clock, 0.2)
@@ -209,7 +212,7 @@ def test_a_chip_that_does_not_acknowledge_is_gone_and_found_again_by_the_next_op
 
 def test_a_bus_that_is_stuck_is_a_fault(clock: VirtualClock) -> None:
     with pytest.raises(DeviceFault, match="SDA or SCL"):
-        on(Chip(clock, Wave(), stuck=True), clock)
+        on(Chip(clock, Wave(), Fake(stuck=True)), clock)
 
 
 def test_a_short_failure_to_acknowledge_is_retried_and_counted(chip: Chip, clock: VirtualClock) -> None:
@@ -239,12 +242,12 @@ def test_a_burst_that_breaks_off_is_thrown_away_with_what_it_left_unaligned(cloc
     class BreaksOff(Chip):
         broken = False
 
-        def read(self, address: int, register: int, n: int) -> bytes:
-            if self.broken and register == 0x74:
-                super().read(address, register, 5)
+        def transfer(self, address: int, out: bytes, n: int) -> bytes:
+            if self.broken and out == b"\x74":
+                super().transfer(address, out, 5)
                 self.broken = False
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
-            return super().read(address, register, n)
+            return super().transfer(address, out, n)
 
     chip = BreaksOff(clock, Wave())
     sensor = on(chip, clock)
@@ -259,7 +262,7 @@ def test_a_burst_that_breaks_off_is_thrown_away_with_what_it_left_unaligned(cloc
 def test_a_chip_that_lost_its_settings_is_a_fault_not_silence(chip: Chip, clock: VirtualClock) -> None:
     sensor = on(chip, clock)
     read_when_due(sensor, clock, 1.0)
-    chip.write(0x68, bytes((0x6B, 0x80)))  # a brown-out: the chip is back at its defaults, asleep
+    chip.transfer(0x68, bytes((0x6B, 0x80)), 0)  # a brown-out: the chip is back at its defaults, asleep
     with pytest.raises(DeviceFault, match=r"has taken no sample for .*check its supply"):
         read_when_due(sensor, clock, 2.0)
     sensor.close()

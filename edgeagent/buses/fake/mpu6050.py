@@ -9,25 +9,23 @@ bytes when its FIFO overflows, so that what is left is no longer aligned to samp
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeagent.buses.i2c import I2cBus
+from edgeagent.buses.fake import Fake
+from edgeagent.buses.fake.chip import FakeChip
 from edgeagent.errors import ConfigFault
 from edgeagent.recording import Label, Recording, label_between
 from edgeagent.records import NS_PER_MS, NS_PER_S, Int64Array
 from edgeagent.timebase import Clock
 
 Float64Array = npt.NDArray[np.float64]
+Row = npt.NDArray[np.int16]
 
 STANDARD_GRAVITY = 9.80665
-FIFO_BYTES = 1024
 RESET_NS = 50 * NS_PER_MS
 
 SMPLRT_DIV = 0x19
@@ -129,79 +127,56 @@ def _six_axes(recording: Recording) -> tuple[str, Any]:
     )
 
 
-class Chip:
-    """The chip alone on its bus: `Adapter` of buses/i2c.py.
+class Mpu6050(FakeChip):
+    """The chip. `motion` is what it measures."""
 
-    Args:
-        clock: When it is.
-        motion: What it measures.
-        address: 0x68, or 0x69 with its pin AD0 high; None: whichever is asked for.
-        nak: So many transfers are not acknowledged. May be set at any time.
-        wrong_id: What WHO_AM_I says instead of 0x68.
-        stuck: The bus is held low for good.
-    """
+    ADDRESSES = (0x68, 0x69)  # by its pin AD0
+    ID = 0x68
+    FIFO_BYTES = 1024
 
-    def __init__(
-        self,
-        clock: Clock,
-        motion: Motion,
-        *,
-        address: int | None = None,
-        nak: int = 0,
-        wrong_id: int | None = None,
-        stuck: bool = False,
-    ) -> None:
-        self.nak, self.stuck = nak, stuck
-        self._clock, self._motion, self._address = clock, motion, address
-        self._id = 0x68 if wrong_id is None else wrong_id
+    def __init__(self, clock: Clock, motion: Motion, fake: Fake = Fake()) -> None:  # noqa: B008
+        super().__init__(clock, fake)
+        self._motion = motion
         self._world_zero_ns: int | None = None
         self._power_on()
 
     def _power_on(self) -> None:
         self._registers = bytearray(0x80)
         self._registers[PWR_MGMT_1] = SLEEP
-        self._registers[WHO_AM_I] = self._id
+        self._registers[WHO_AM_I] = self.id or 0
         self._registers[ACCEL_XOUT_H + 6 : ACCEL_XOUT_H + 8] = TEMPERATURE_25C.to_bytes(2, "big", signed=True)
         self._fifo = bytearray()
         self._last_fifo_byte = 0
+        self._pointer = 0
+        self._frozen_row: Row | None = None
         self._busy_until_ns = 0
-        self._start_sampling(self._clock.now_ns())
+        self._start_sampling(self.clock.now_ns())
 
     # What a driver sees
 
-    def write(self, address: int, data: bytes) -> None:
-        self._begin(address)
+    def receive(self, data: bytes) -> None:
+        self._catch_up(self.clock.now_ns())
+        self._pointer = data[0]
         for number, value in enumerate(data[1:], start=data[0]):
             if number not in READ_ONLY:
                 self._set(number, value)
 
-    def read(self, address: int, register: int, n: int) -> bytes:
-        self._begin(address)
+    def answer(self, n: int) -> bytes:
+        self._catch_up(self.clock.now_ns())
+        register = self._pointer
         if register == FIFO_COUNTH:
             self._registers[FIFO_COUNTH : FIFO_COUNTL + 1] = len(self._fifo).to_bytes(2, "big")
-        plain = (
-            n if register > FIFO_R_W else min(n, FIFO_R_W - register)
-        )  # the number stops counting up there
+        # At the FIFO the register number stops counting up.
+        plain = n if register > FIFO_R_W else min(n, FIFO_R_W - register)
         answer = bytes(self._registers[register : register + plain])
         if register <= INT_STATUS < register + plain:
             self._registers[INT_STATUS] = 0
         return answer + self._take(n - plain)
 
-    def close(self) -> None:
-        """The bus was let go; the chip stays as it is."""
-
     # What happens inside
 
-    def _begin(self, address: int) -> None:
-        if self.stuck:
-            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-        if self.nak > 0 or self._address not in (None, address):
-            self.nak = max(self.nak - 1, 0)
-            raise OSError(errno.EREMOTEIO, os.strerror(errno.EREMOTEIO))
-        self._catch_up(self._clock.now_ns())
-
     def _set(self, number: int, value: int) -> None:
-        now_ns = self._clock.now_ns()
+        now_ns = self.clock.now_ns()
         if now_ns < self._busy_until_ns:
             return
         if number == PWR_MGMT_1 and value & DEVICE_RESET:
@@ -248,7 +223,7 @@ class Chip:
         if due <= self._taken:
             return
         # Of a long silence only what fills the FIFO and overflows it matters.
-        start = max(self._taken, due - FIFO_BYTES)
+        start = max(self._taken, due - self.FIFO_BYTES)
         t_ns = np.rint(self._first_ns + np.arange(start, due) * self._period_ns).astype(np.int64)
         rows = self._measure(t_ns - (self._world_zero_ns or 0))
         self._taken = due
@@ -257,23 +232,29 @@ class Chip:
         if self._fifo_runs():
             self._push(rows)
 
-    def _measure(self, world_ns: Int64Array) -> npt.NDArray[np.int16]:
+    def _measure(self, world_ns: Int64Array) -> Row:
         """The data registers at times: big-endian int16[n, 7], accelerometer, temperature, gyroscope."""
         accel = COUNTS_PER_G[self._range(ACCEL_CONFIG)] / STANDARD_GRAVITY
         gyro = np.degrees(COUNTS_PER_DPS[self._range(GYRO_CONFIG)])
         counts = np.rint(self._motion.at(world_ns) * ([accel] * 3 + [gyro] * 3)).clip(-32768, 32767)
-        return np.insert(counts, 3, TEMPERATURE_25C, axis=1).astype(">i2")
+        rows = np.insert(counts, 3, TEMPERATURE_25C, axis=1).astype(">i2")
+        if not self.stuck_value:
+            self._frozen_row = None
+            return rows
+        if self._frozen_row is None:
+            self._frozen_row = rows[0]
+        return np.tile(self._frozen_row, (len(rows), 1))
 
     def _range(self, register: int) -> int:
         return (self._registers[register] >> 3) & 3
 
-    def _push(self, rows: npt.NDArray[np.int16]) -> None:
+    def _push(self, rows: Row) -> None:
         enabled = self._registers[FIFO_EN]
         columns = [0, 1, 2] if enabled & 0x08 else []
         columns += [3 + i for i, bit in enumerate((0x80, 0x40, 0x20, 0x10)) if enabled & bit]
         self._fifo += rows[:, columns].tobytes()
-        if len(self._fifo) > FIFO_BYTES:
-            del self._fifo[:-FIFO_BYTES]
+        if len(self._fifo) > self.FIFO_BYTES:
+            del self._fifo[: -self.FIFO_BYTES]
             self._registers[INT_STATUS] |= FIFO_OFLOW_INT
 
     def _take(self, n: int) -> bytes:
@@ -291,9 +272,10 @@ class Chip:
         return None if zero_ns is None else self._motion.label(t_start_ns - zero_ns, t_end_ns - zero_ns)
 
 
-def build(clock: Clock, options: Mapping[str, Any]) -> I2cBus:
-    """A bus with one chip; options are `recording` (a path) and the faults of `Chip`."""
-    faults = dict(options)
-    folder = faults.pop("recording", None)
-    chip = Chip(clock, Playback(Path(folder)) if folder else Wave(), **faults)
-    return I2cBus("fake:mpu6050", clock, lambda: chip, truth=chip.truth if folder else None)
+def motion_of(fake: Fake) -> Motion:
+    """The recording that is to be played, or else a gentle wave."""
+    return Playback(fake.recording) if fake.recording else Wave()
+
+
+def build(clock: Clock, fake: Fake) -> Mpu6050:
+    return Mpu6050(clock, motion_of(fake), fake)
