@@ -225,10 +225,14 @@ class Agent:
         return self._job.once and (not self._unpredicted() or ran_ns >= _ONCE_NS)
 
     def _unpredicted(self) -> list[str]:
-        """The pipelines whose model has said nothing yet."""
-        last = self._parts.core.counts.last
-        with_model = [name for name, p in self._config.pipelines.items() if p.model is not None]
-        return [name for name in with_model if name not in last or last[name].skipped is not None]
+        """The pipelines whose model has said nothing yet; of one without a model, those that have closed no window."""
+        counts = self._parts.core.counts
+        said = {name for name, last in counts.last.items() if last.skipped is None}
+        return [
+            name
+            for name, pipeline in self._config.pipelines.items()
+            if (name not in said if pipeline.model else not counts.windows[name])
+        ]
 
     @property
     def _health_period_ns(self) -> int:
