@@ -105,7 +105,8 @@ def board_of(what: dict[str, float], clock: Clock) -> VirtualBoard:
 
 
 CASES = sorted(p.parent for p in TESTCASES.glob("*/config.yaml"))
-WITH_CABLE = [folder for folder in CASES if not (folder / "recording.json").exists()]
+WITH_CABLE = [folder for folder in CASES if "port: PORT" in (folder / "config.yaml").read_text()]
+ON_FAKE_BUS = [folder for folder in CASES if "bus: fake:" in (folder / "config.yaml").read_text()]
 
 
 @pytest.fixture(params=CASES, ids=lambda p: p.name)
