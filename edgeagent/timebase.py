@@ -120,8 +120,8 @@ class SampleTimes:
             step_ns = self._pull(error_ns, steps)
             end_ns = self._last_ns + steps * step_ns
         self._last_ns = end_ns
-        back = np.arange(count - 1, -1, -1, dtype=np.float64)
-        return np.rint(end_ns - back * step_ns).astype(np.int64)
+        whole_ns, last_ns = max(round(step_ns), 1), round(end_ns)
+        return np.arange(last_ns - (count - 1) * whole_ns, last_ns + 1, whole_ns)
 
     def _pull(self, error_ns: float, steps: int) -> float:
         """The step between this burst's samples: the period, and the phase's correction spread over them all."""

@@ -17,7 +17,8 @@ from edgeagent.buses.fake.port import FakePort
 from edgeagent.errors import ConfigFault, DeviceFault, DeviceGone
 from edgeagent.records import NS_PER_S, Block
 from edgeagent.sensors import Context, Sensor
-from edgeagent.sensors.serial_text import Column, LineParser, Options, build, layout
+from edgeagent.sensors.lines import Column, CsvParser, JsonParser, KeyValueParser, LineParser
+from edgeagent.sensors.serial_text import Options, build, layout
 
 TWO = [Column(name="current", unit="A", scale=0.01), Column(name="temperature", unit="degC", offset=-40.0)]
 PLAIN = [Column(name="a", unit="1"), Column(name="b", unit="1")]
@@ -26,7 +27,7 @@ PLAIN = [Column(name="a", unit="1"), Column(name="b", unit="1")]
 @pytest.fixture
 def parser() -> LineParser:
     """One that has found the start of a line."""
-    parser = LineParser(PLAIN, ",")
+    parser = CsvParser(PLAIN, ",")
     parser.feed(b"rest of a line\n")
     return parser
 
@@ -35,7 +36,7 @@ def parser() -> LineParser:
 
 
 def test_a_line_becomes_a_row_in_the_units_of_its_channels() -> None:
-    parser = LineParser(TWO, ",")
+    parser = CsvParser(TWO, ",")
     parser.feed(b"\n")
     values, reasons = parser.feed(b"250,65.5\n-3,40\n")
     assert values == pytest.approx(np.array([[2.5, 25.5], [-0.03, 0.0]]))
@@ -53,13 +54,13 @@ def test_ends_of_line_blanks_and_empty_lines_do_not_matter(parser: LineParser, d
 
 @pytest.mark.parametrize(("delimiter", "line"), [(";", b"1;2\n"), ("\t", b"1\t2\n"), (" ", b"  1   2 \r\n")])
 def test_the_delimiter_is_what_the_config_says(delimiter: str, line: bytes) -> None:
-    parser = LineParser(PLAIN, delimiter)
+    parser = CsvParser(PLAIN, delimiter)
     parser.feed(b"\n")
     assert parser.feed(line).values.tolist() == [[1.0, 2.0]]
 
 
 def test_half_a_first_line_is_left_out_however_well_it_looks() -> None:
-    parser = LineParser(PLAIN, ",")
+    parser = CsvParser(PLAIN, ",")
     assert parser.feed(b"3,4").values.tolist() == []
     assert parser.feed(b"5\n1,2\n").values.tolist() == [[1.0, 2.0]]
     parser.restart()
@@ -70,9 +71,9 @@ def test_half_a_first_line_is_left_out_however_well_it_looks() -> None:
 @given(st.lists(st.integers(0, 60), max_size=12))
 def test_how_the_bytes_are_cut_makes_no_difference(cuts: list[int]) -> None:
     data = b"x\n1,2\r\n3.5,-4\n\n5,6,7\nspam,1\n0,nan\n8,9\n"
-    whole = LineParser(PLAIN, ",")
+    whole = CsvParser(PLAIN, ",")
     expected = whole.feed(data).values
-    parser = LineParser(PLAIN, ",")
+    parser = CsvParser(PLAIN, ",")
     edges = [0, *sorted(cuts), len(data)]
     pieces = [parser.feed(data[a:b]).values for a, b in pairwise(edges)]
     assert np.array_equal(np.concatenate(pieces), expected, equal_nan=True)
@@ -140,7 +141,7 @@ def test_a_long_line_that_arrives_at_once_is_given_up_too(parser: LineParser) ->
 
 @given(st.lists(st.binary(max_size=300), max_size=20))
 def test_no_garbage_ends_the_parser_or_becomes_an_infinity(garbage: list[bytes]) -> None:
-    parser = LineParser(PLAIN, ",")
+    parser = CsvParser(PLAIN, ",")
     for piece in garbage:
         values, _ = parser.feed(piece)
         assert values.shape[1] == 2
@@ -148,12 +149,128 @@ def test_no_garbage_ends_the_parser_or_becomes_an_infinity(garbage: list[bytes])
     assert parser.feed(b"\n\n1,2\n").values[-1].tolist() == [1.0, 2.0]
 
 
+# Numbers by name
+
+
+def test_key_value_lines_are_read_by_name_whatever_else_the_line_says() -> None:
+    parser = KeyValueParser(
+        [Column(name="t", unit="degC", key="Temp 1"), Column(name="i", unit="A", scale=0.001)]
+    )
+    parser.feed(b"\n")
+    values, reasons = parser.feed(
+        b"#7 Temp 1: 21.5 degC, i=250mA, ok\r\ni = -3 Temp 1=+2.05e1\xc2\xb0C;x=1\ni:0\tTemp 1:.5\n"
+    )
+    assert values == pytest.approx(np.array([[21.5, 0.25], [20.5, -0.003], [0.5, 0.0]]))
+    assert reasons == ()
+
+
+def test_a_name_is_a_whole_word() -> None:
+    parser = KeyValueParser([Column(name="t", unit="1")])
+    parser.feed(b"\n")
+    assert parser.feed(b"set=1 x.t=2 a-t=3 t=4\n").values.tolist() == [[4.0]]
+
+
+@pytest.mark.parametrize("token", [b"0x10", b"1_0", b"on", b"", b"1.2.3", b"12:30:05"])
+def test_what_only_begins_like_a_number_is_none(token: bytes) -> None:
+    parser = KeyValueParser([Column(name="t", unit="1")])
+    parser.feed(b"\n")
+    values, reasons = parser.feed(b"t=" + token + b"\n")
+    assert np.isnan(values).tolist() == [[True]]
+    assert "not all numbers" in reasons[0]
+    assert parser.faults["not_numbers"] == 1
+
+
+def test_json_lines_are_read_by_name_and_into_objects() -> None:
+    parser = JsonParser([Column(name="i", unit="A", key="power.i"), Column(name="on", unit="1")])
+    parser.feed(b"\n")
+    values, reasons = parser.feed(
+        b'{"id":"x","power":{"u":230,"i":2.5},"on":true}\r\n{"on":false,"power":{"i":"-3.5A"}}\n'
+    )
+    assert (values.tolist(), reasons) == ([[2.5, 1.0], [-3.5, 0.0]], ())
+
+
+@pytest.mark.parametrize(
+    ("parser", "line", "reason"),
+    [
+        (KeyValueParser(PLAIN), b"a=1 c=3\n", "no 'b' in 'a=1 c=3'"),
+        (JsonParser(PLAIN), b'{"a": 1, "b": null}\n', "no 'b' in"),
+        (JsonParser(PLAIN), b'{"a": 1, "b": {"c": 2}}\n', "not all numbers"),
+        (JsonParser(PLAIN), b'{"a": 1, "b": "soon"}\n', "not all numbers"),
+    ],
+)
+def test_a_name_that_is_missing_is_nan_and_the_other_is_there(
+    parser: LineParser, line: bytes, reason: str
+) -> None:
+    parser.restart()
+    parser.feed(b"\n")
+    values, reasons = parser.feed(line)
+    assert np.array_equal(values, np.array([[1.0, np.nan]]), equal_nan=True)
+    assert [reason in r for r in reasons] == [True]
+
+
+@pytest.mark.parametrize("line", [b'{"a": 1', b"[1, 2]", b"12", b"\xff{}", b'{"a": ' * 2000, b"boot"])
+def test_a_line_that_is_no_json_object_is_a_row_of_nan(line: bytes) -> None:
+    parser = JsonParser(PLAIN)
+    parser.feed(b"\n")
+    values, reasons = parser.feed(line[:4000] + b"\n")
+    assert np.isnan(values).tolist() == [[True, True]]
+    assert parser.faults["not_json"] == 1
+    assert "no JSON object" in reasons[0]
+
+
+@given(st.lists(st.binary(max_size=60), max_size=9), st.sampled_from([KeyValueParser, JsonParser]))
+def test_no_garbage_ends_the_parsers_by_name(garbage: list[bytes], kind: type[KeyValueParser]) -> None:
+    parser = kind(PLAIN)
+    for piece in garbage:
+        values, reasons = parser.feed(b'a=1 {"b": ' + piece + b"}\n")
+        assert not np.isinf(values).any()
+        assert bool(reasons) == bool(np.isnan(values).any())
+
+
+# What it costs
+
+
+def test_1_mb_without_a_line_end_stays_bounded_and_the_next_line_is_read(parser: LineParser) -> None:
+    rows = sum(len(parser.feed(b"1" * 4096).values) for _ in range(256))
+    assert rows == 1
+    assert parser.faults["too_long"] == 1
+    assert parser.feed(b"\n1,2\n").values.tolist() == [[1.0, 2.0]]
+
+
+def test_lines_that_break_out_of_the_bulk_parser_are_malformed(parser: LineParser) -> None:
+    values, _ = parser.feed(b"1,2],[3,4\n5,6\n")
+    assert np.array_equal(values, np.array([[np.nan, np.nan], [5, 6]]), equal_nan=True)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["1", "-2.5", "+3", "007", "1e3", ".5", "nan", "1e39", "", " 4 "]),
+        min_size=2,
+        max_size=2,
+    ),
+    st.sampled_from([",", ";", "\t"]),
+)
+def test_in_bulk_or_one_by_one_makes_no_difference(fields: list[str], delimiter: str) -> None:
+    line = delimiter.join(fields).encode() + b"\n"
+    alone, beside = CsvParser(PLAIN, delimiter), CsvParser(PLAIN, delimiter)
+    alone.feed(b"\n")
+    beside.feed(b"\n")
+    spoilt = beside.feed(b"spoilt\n" + line).values[1:]
+    assert np.array_equal(alone.feed(line).values, spoilt, equal_nan=True)
+
+
+def test_a_decimal_comma_is_no_delimiter() -> None:
+    parser = CsvParser([*PLAIN, Column(name="c", unit="1")], ";")
+    parser.feed(b"\n")
+    assert np.isnan(parser.feed(b"1,5;2\n").values).all()
+
+
 def test_a_line_of_56_bytes_costs_less_than_3_percent_of_a_core_at_92_kb_a_second() -> None:
     columns = [Column(name=n, unit="1", scale=0.5) for n in "abcdefg"]
     line = b",".join([b"-1.2345"] * 7) + b"\n"
     assert len(line) == 56
     ten_ms = line * (920 // len(line))
-    parser = LineParser(columns, ",")
+    parser = CsvParser(columns, ",")
     started = time.process_time()
     for _ in range(300):
         parser.feed(ten_ms)
@@ -293,6 +410,7 @@ def test_garbage_is_counted_and_the_next_good_line_is_read(cable: FakePort, open
         ({"delimiter": "--"}, "expected one character"),
         ({"delimiter": "."}, "expected one character"),
         ({"rate": 0.0}, "rate 0 Hz"),
+        ({"channels": [Column(name="a", unit="1", key="b")]}, "format csv, which has no names"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(options: dict[str, object], says: str) -> None:
