@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _RETRY_FIRST_NS = NS_PER_S
 _RETRY_MOST_NS = 30 * NS_PER_S
+_RETRY_GONE_NS = NS_PER_S  # to look for an absent name costs nothing, and a replug is to be noticed at once
 _HUNG_NS = 10 * NS_PER_S  # the longest that a sound driver takes is 3 s, for a board that boots
 
 
@@ -84,8 +85,9 @@ class Device:
             log.warning("sensor %s is %s: %s", self.name, state, fault)
             self.state, self.since_ns = state, now_ns
         self.reason = str(fault)
-        self._retry_ns = now_ns + self._wait_ns
-        self._wait_ns = min(self._wait_ns * 2, _RETRY_MOST_NS)
+        gone = isinstance(fault, DeviceGone)
+        self._retry_ns = now_ns + (_RETRY_GONE_NS if gone else self._wait_ns)
+        self._wait_ns = _RETRY_FIRST_NS if gone else min(self._wait_ns * 2, _RETRY_MOST_NS)
 
     def _recovered(self) -> None:
         now_ns = self._clock.now_ns()

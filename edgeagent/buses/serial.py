@@ -17,11 +17,12 @@ from threading import Lock
 
 import serial
 
+from edgeagent.buses.ports import Ports
 from edgeagent.errors import DeviceDenied, DeviceFault, DeviceGone
 from edgeagent.records import NS_PER_S
 from edgeagent.timebase import Clock
 
-MAX_READ_BYTES = 65536
+MAX_READ_BYTES = 4096  # no tty gives more at once
 WRITE_PATIENCE_NS = NS_PER_S
 
 _GONE = (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO)
@@ -35,16 +36,20 @@ class SerialPort:
     TIOCEXCL is left alone: on a pty it outlives a killed process. One thread calls everything but `wake`.
     """
 
-    def __init__(self, path: str, baud: int, clock: Clock) -> None:
+    def __init__(self, path: str, baud: int, clock: Clock, ports: Ports | None = None) -> None:
         self.path, self.baud = path, baud
-        self._clock = clock
+        self._clock, self._ports = clock, ports or Ports()
         self._lock = Lock()  # between `wake` and a `close` that gives the eventfd's number back
         self._wake_fd: int | None = None
         self._port: serial.Serial | None = None
+        self._fd: int | None = None
         self._poll = select.poll()
 
     def open(self) -> None:
         """Open and configure; a handle that is still open is closed first.
+
+        What was opened as /dev/ttyUSB0 is opened again by the name that stays with the device: whatever else has
+        become ttyUSB0 since is not it.
 
         Raises:
             DeviceGone: There is no such port.
@@ -58,11 +63,13 @@ class SerialPort:
             raise open_fault(self.path, self.baud, _errno(e), str(e)) from e
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = select.poll()
-        self._poll.register(self._port.fileno(), select.POLLIN)
+        self._fd = self._port.fileno()
+        self._poll.register(self._fd, select.POLLIN)
         self._poll.register(self._wake_fd, select.POLLIN)
+        self.path = self._ports.lasting_name(self.path)
 
     def read(self, wait_ns: int) -> bytes:
-        """What has arrived, up to 64 kB, as soon as there is any; b"" at the time-out or after `wake`.
+        """What has arrived, up to 4 kB, as soon as there is any; b"" at the time-out or after `wake`.
 
         Raises DeviceGone when the device was unplugged, DeviceFault if the port is not open.
         """
@@ -114,7 +121,7 @@ class SerialPort:
         """Let go of the port. Never raises."""
         with self._lock:
             wake_fd, self._wake_fd = self._wake_fd, None
-        port, self._port = self._port, None
+        port, self._port, self._fd = self._port, None, None
         if wake_fd is not None:
             os.close(wake_fd)
         if port is not None:
@@ -122,9 +129,9 @@ class SerialPort:
                 port.close()
 
     def _fileno(self) -> int:
-        if self._port is None:
+        if self._fd is None:
             raise DeviceFault("the port is not open", where=self.path)
-        return int(self._port.fileno())
+        return self._fd
 
     def _gone(self, what: str) -> DeviceGone:
         return DeviceGone(f"unplugged ({what})", where=self.path, hint="Check cable, hub and power.")

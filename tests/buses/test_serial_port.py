@@ -13,6 +13,7 @@ import pytest
 
 from edgeagent.agent.clock import RealClock, ScaledClock
 from edgeagent.buses.fake.port import FakePort
+from edgeagent.buses.ports import Ports
 from edgeagent.buses.serial import SerialPort, open_fault
 from edgeagent.errors import DeviceDenied, DeviceFault, DeviceGone
 from edgeagent.records import NS_PER_S
@@ -169,3 +170,29 @@ def test_a_port_of_another_group_names_the_group_and_the_cure(tmp_path: Path) ->
 def test_an_impossible_baud_rate_is_a_fault(cable: FakePort) -> None:
     with pytest.raises(DeviceFault, match="cannot be set to -1 baud"):
         SerialPort(cable.path, -1, RealClock()).open()
+
+
+def test_a_replugged_device_is_opened_again_under_its_own_name_not_the_number_that_another_took(
+    tmp_path: Path,
+) -> None:
+    by_id = tmp_path / "serial" / "by-id"
+    by_id.mkdir(parents=True)
+    link, number = by_id / "usb-Arduino_Uno_5573-if00", tmp_path / "ttyUSB0"
+    first, other, back = FakePort(), FakePort(), FakePort()
+    number.symlink_to(first.path)
+    link.symlink_to(number)
+    port = SerialPort(str(number), 9600, RealClock(), Ports(tmp_path))
+    port.open()
+    first.unplug()
+    link.unlink()
+    number.unlink()
+    number.symlink_to(other.path)
+    with pytest.raises(DeviceGone, match="usb-Arduino_Uno_5573-if00: does not exist"):
+        port.open()
+    link.symlink_to(back.path)
+    port.open()
+    back.send(b"me again")
+    assert port.read(NS_PER_S) == b"me again"
+    port.close()
+    for cable in (other, back):
+        cable.unplug()
