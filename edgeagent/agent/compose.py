@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeagent.actuators import Actuator
+from edgeagent.actuators import Actuator, Limited
 from edgeagent.actuators.guard import Guard
 from edgeagent.agent.fit import load_model
 from edgeagent.config.parts import find
@@ -37,10 +37,13 @@ def sensors(config: Config, context: Context) -> dict[str, Sensor]:
 
 def actuators(config: Config, built: Mapping[str, Sensor]) -> dict[str, Actuator]:
     """Every output; one that hangs on a sensor's port (the bridge) finds it in `built`."""
-    return {
-        name: find("actuators", entry.part.file).build(name, entry.part.options, built)
-        for name, entry in config.actuators.items()
-    }
+    outputs: dict[str, Actuator] = {}
+    for name, entry in config.actuators.items():
+        output = find("actuators", entry.part.file).build(name, entry.part.options, built)
+        if entry.max_on is not None and isinstance(output, Limited):
+            output.limit(entry.max_on)
+        outputs[name] = output
+    return outputs
 
 
 def engine(config: Config, key: str, bundle: Bundle, clock: Clock) -> Engine:

@@ -3,7 +3,8 @@
     -> {"command": "status"}
     <- {"ok": true, "result": {...}}      or      {"ok": false, "error": "..."}
 
-Commands are registered by name and run in the core's thread, so that they see and change its state without a lock.
+Commands are registered by name and run in the core's thread, so that they see and change its state without a lock;
+one that takes longer returns a Future at once.
 """
 
 from __future__ import annotations
@@ -93,7 +94,10 @@ class ControlServer:
 
         self._inbox.put(Command(run))
         try:
-            return {"ok": True, "result": reply.result(PATIENCE_S)}
+            result = reply.result(PATIENCE_S)
+            if isinstance(result, Future):  # the core has only begun with it
+                result = result.result(PATIENCE_S)
+            return {"ok": True, "result": result}
         except Fault as fault:
             return {"ok": False, "error": str(fault)}
         except TimeoutError:
@@ -114,7 +118,7 @@ def ask(run: Path, command: str) -> Any:
     """
     path = run / "control.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
-        s.settimeout(PATIENCE_S + 1)
+        s.settimeout(2 * PATIENCE_S + 1)
         try:
             s.connect(str(path))
             s.sendall(msgspec.json.encode({"command": command}) + b"\n")

@@ -9,9 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple, Protocol
 
 from edgeagent import __version__
@@ -22,19 +25,19 @@ from edgeagent.agent.fit import check
 from edgeagent.agent.health import degraded_because
 from edgeagent.agent.parts import Parts
 from edgeagent.agent.replay import TICK_NS, Journal
-from edgeagent.agent.state import Lock, SpentBytes, make_folder, run_folder, state_folder, write_status
+from edgeagent.agent.reporting import Reporter
+from edgeagent.agent.state import Lock, SpentBytes, make_folder, run_folder, state_folder
 from edgeagent.agent.threads import Announced, Command, Crashed, Inbox, Message, spawn
 from edgeagent.config.load import Loaded, require
 from edgeagent.config.schema import Config
 from edgeagent.errors import Bug, ConfigFault, Fault
-from edgeagent.health.notify import Notifier, watchdog_period_ns
 from edgeagent.health.progress import Progress
+from edgeagent.inference.bundle import Bundle
 from edgeagent.pipeline import Arrival, Effects
 from edgeagent.records import NS_PER_S, Block, Draft, Priority
 
 log = logging.getLogger(__name__)
 
-_STATUS_NS = NS_PER_S
 _ONCE_NS = 30 * NS_PER_S
 _ANSWERS_S = 0.4  # how long a stop waits for the models' last answers; this and the next in real seconds
 _DELIVER_S = 30.0
@@ -104,8 +107,8 @@ class Agent:
         self._config = require(loaded)
         self._inbox = Inbox()
         self._progress = Progress()
-        self._notifier = Notifier()
-        self._stopping = self._hurry = self._ready = False
+        self._stopping = self._hurry = False
+        self._reloading: Thread | None = None
         self._last_error = LastError()
         self._state = state_folder(self._config.state)
         self._run_folder = run_folder(self._state)
@@ -132,30 +135,30 @@ class Agent:
     def _start(self, closing: ExitStack) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._inbox.put(Command(self.stop)))
-        signal.signal(signal.SIGHUP, lambda *_: self._inbox.put(Command(self._reload_by_signal)))
+        signal.signal(signal.SIGHUP, lambda *_: self._inbox.put(Command(self.reload)))
         now_ns = self._clock.now_ns()
-        self._started_ns = self._next_tick_ns = self._next_status_ns = now_ns
+        self._started_ns = self._next_tick_ns = now_ns
         self._next_health_ns = now_ns + self._health_period_ns
-        self._watchdog_ns = watchdog_period_ns()
-        self._next_watchdog_ns = now_ns
         self._spent = SpentBytes(self._state)
-        self._parts = self._make_parts(self._config, None)
+        self._parts = self._make_parts(
+            self._config, compose.bundles(self._config, self._job.config), previous=None
+        )
         self._journal = Journal(self._job.journal, self._loaded.sha256) if self._job.journal else None
-        closing.callback(self._notifier.close)
         commands = {"status": self.status, "reload": self.reload, "stop": self.stop}
         control = ControlServer(self._run_folder / "control.sock", commands, self._inbox)
         closing.callback(control.close)
-        closing.callback(self._write_last_status)
+        self._reporter = Reporter(self._run_folder, self._progress, self.status, now_ns)
+        closing.callback(self._reporter.close)
         self._store.start(self._inbox, self._progress)
         closing.callback(self._store.close)
         closing.callback(self._close_parts)
         self._parts.start()
         spawn("control", control.run, self._inbox)
 
-    def _make_parts(self, config: Config, previous: Parts | None) -> Parts:
+    def _make_parts(self, config: Config, models: Mapping[str, Bundle], previous: Parts | None) -> Parts:
         return Parts(
             config,
-            compose.bundles(config, self._job.config),
+            models,
             self._clock,
             self._inbox,
             self._run,
@@ -205,8 +208,8 @@ class Agent:
         if self._journal:
             self._journal.tick(now_ns)
         self._apply(self._parts.core.tick(now_ns))
-        self._feed_watchdog(now_ns)
-        self._report(now_ns)
+        if self._reporter.tick(now_ns, settled=self._parts.settled):
+            self._remember_spent()
         if now_ns >= self._next_health_ns:
             self._next_health_ns = now_ns + self._health_period_ns
             self._store.put([Draft("health", now_ns, Priority.HEALTH, self.status())])
@@ -238,32 +241,7 @@ class Agent:
     def _health_period_ns(self) -> int:
         return round(self._config.health.every * NS_PER_S)
 
-    # --- what the world is told -----------------------------------------------------------------------
-
-    def _report(self, now_ns: int) -> None:
-        """READY as soon as it is true; the status each second."""
-        if not self._ready and self._parts.settled:
-            self._ready = True
-            self._notifier.ready(self.status()["summary"])
-        if now_ns < self._next_status_ns:
-            return
-        self._next_status_ns = now_ns + _STATUS_NS
-        status = self.status()
-        write_status(self._run_folder, status)
-        self._remember_spent()
-        if self._ready:
-            self._notifier.status(status["summary"])
-
-    def _feed_watchdog(self, now_ns: int) -> None:
-        """Called by the core itself: one that hangs feeds nothing."""
-        if self._watchdog_ns is None or now_ns < self._next_watchdog_ns:
-            return
-        self._next_watchdog_ns = now_ns + self._watchdog_ns
-        alive, why = self._progress.alive(now_ns)
-        if alive:
-            self._notifier.watchdog()
-        else:
-            log.error("the watchdog is not fed: %s", why)
+    # --- what can be asked ----------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """All that can be asked of the running agent."""
@@ -289,39 +267,61 @@ class Agent:
 
     # --- reload ---------------------------------------------------------------------------------------
 
-    def _reload_by_signal(self) -> None:
-        with suppress(Fault):  # it is in the log
-            self.reload()
+    def reload(self) -> Future[str]:
+        """Check the file and run on with it; a bad one changes nothing, and the answer is a Fault with all of its.
 
-    def reload(self) -> str:
-        """Check the file and run on with it; a bad one changes nothing and raises a Fault with all of its faults."""
-        if self._stopping:
-            raise Fault("the agent is stopping")
-        self._notifier.reloading()
+        On a slow card that takes a second, in which the rules would miss their inputs: so a thread does it.
+        """
+        reply: Future[str] = Future()
+        self._reporter.reloading()
+        self._reloading = spawn("reload", partial(self._prepare, self._reloading, reply), self._inbox)
+        return reply
+
+    def _prepare(self, before: Thread | None, reply: Future[str]) -> None:
+        """In a thread of its own: all that reads files. Two reloads come one after the other."""
+        if before is not None:
+            before.join()
         try:
             loaded = check(self._job.config)
             config = self._accept(require(loaded))
-            parts = self._make_parts(config, self._parts)
-            reroute = self._store.reroute(config)
+            models = compose.bundles(config, self._job.config)
         except Fault as fault:
-            log.error("reload refused, the agent runs on as it was: %s", fault)
-            if self._ready:
-                self._notifier.ready(self.status()["summary"])
-            raise
-        self._loaded = loaded
-        self._change_to(config, parts, reroute)
-        self._ready = False  # until the models have been tried
-        log.info("reloaded %s", self._job.config)
-        return "reloaded"
+            self._inbox.put(Command(partial(self._refuse, fault, reply)))
+        else:
+            self._inbox.put(Command(partial(self._adopt, loaded, config, models, reply)))
 
     def _accept(self, config: Config) -> Config:
         if state_folder(config.state) != self._state or config.device.id != self._config.device.id:
             raise ConfigFault(
                 "`state:` and `device.id` cannot change while the agent runs", hint="Restart it instead"
             )
+        return config
+
+    def _refuse(self, fault: Fault, reply: Future[str]) -> None:
+        log.error("reload refused, the agent runs on as it was: %s", fault)
+        self._reporter.refused()
+        reply.set_exception(fault)
+
+    def _adopt(
+        self, loaded: Loaded, config: Config, models: Mapping[str, Bundle], reply: Future[str]
+    ) -> None:
+        """Make all that can still fail, then change over."""
+        if self._stopping:
+            self._refuse(Fault("the agent is stopping"), reply)
+            return
+        try:
+            parts = self._make_parts(config, models, self._parts)
+            reroute = self._store.reroute(config)
+        except Fault as fault:
+            self._refuse(fault, reply)
+            return
         if config.outbox != self._config.outbox:
             log.warning("what `outbox:` says from now on takes effect at the next start")
-        return config
+        self._loaded = loaded
+        self._change_to(config, parts, reroute)
+        self._reporter.reloaded()
+        log.info("reloaded %s", self._job.config)
+        reply.set_result("reloaded")
 
     def _change_to(self, config: Config, parts: Parts, reroute: Callable[[], None]) -> None:
         """New parts for old; records, run and unchanged sensors stay."""
@@ -351,7 +351,7 @@ class Agent:
 
     def _finish(self) -> None:
         """The sound end: outputs safe, readers down, the last answers in; for a job, delivered."""
-        self._notifier.stopping()
+        self._reporter.stopping()
         self._parts.release("stop")
         self._parts.stop_readers()
         self._take_last_answers()
@@ -396,10 +396,7 @@ class Agent:
         self._parts.release("stop")
         self._parts.stop_readers()
         self._parts.close()
-
-    def _write_last_status(self) -> None:
         self._remember_spent()
-        write_status(self._run_folder, self.status() | {"state": "stopped"})
 
     def _remember_spent(self) -> None:
         if not self._job.dry_run:
