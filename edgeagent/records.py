@@ -27,11 +27,21 @@ class Channel(msgspec.Struct, frozen=True):
     lsb: float | None = None
 
 
-class Layout(msgspec.Struct, frozen=True):
-    """What a sensor's blocks hold: channels in column order, and the nominal sample rate."""
+class Source(msgspec.Struct, frozen=True):
+    """What took the samples, where it says so itself: a firmware, its version and build, and the one board."""
+
+    firmware: str
+    version: str
+    build: str
+    board: str
+
+
+class Layout(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a sensor's blocks hold: channels in column order, the nominal sample rate, and what took them."""
 
     rate_hz: float
     channels: tuple[Channel, ...]
+    source: Source | None = None
 
     def index(self, channel: str) -> int:
         """The column of a channel. Raises KeyError naming the channels that there are."""

@@ -11,7 +11,7 @@ drive what are the agent's business, not the driver's.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Level = bool | float
 
@@ -29,4 +29,13 @@ class Actuator(Protocol):
 
     def close(self) -> None:
         """Let go; never raises. The agent has driven the safe value before."""
+        ...
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """An actuator whose device keeps `max_on` itself, so that it holds even if the agent hangs."""
+
+    def limit(self, max_on_s: float) -> None:
+        """The longest that anything but the safe value may last; called once, before the first `drive`."""
         ...

@@ -25,8 +25,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class Outputs(Protocol):
     """What is needed of the sensor: a board that has outputs."""
 
-    def set_output(self, name: str, value: float) -> None:
-        """Ask for a value; returns at once, from any thread."""
+    def set_output(self, name: str, value: float, max_on_s: float | None = None) -> None:
+        """Ask for a value, to be held for so long at most; returns at once, from any thread."""
         ...
 
     def output_state(self, name: str) -> dict[str, object]:
@@ -53,9 +53,14 @@ class BridgeActuator:
 
     def __init__(self, board: Outputs, output: str) -> None:
         self._board, self._output = board, output
+        self._max_on_s: float | None = None
+
+    def limit(self, max_on_s: float) -> None:
+        """The board itself ends what lasts longer, should this agent fail to."""
+        self._max_on_s = max_on_s
 
     def drive(self, value: Level) -> None:
-        self._board.set_output(self._output, float(value))
+        self._board.set_output(self._output, float(value), self._max_on_s)
 
     def state(self) -> dict[str, object]:
         return self._board.output_state(self._output)

@@ -31,6 +31,7 @@ def raw_body(sensor: str, samples: Samples, t_start_ns: int, t_end_ns: int) -> d
     """The body of a sample record but for why it was kept: what is held of the stretch, as `records.Raw`.
 
     `t_mono_ns` is the first sample's time; the others follow at `rate_hz`, a missing one as a row of NaN.
+    `source` is there where the layout has one.
     """
     t_ns, values = samples.between(t_start_ns, t_end_ns)
     layout = samples.layout
@@ -41,6 +42,7 @@ def raw_body(sensor: str, samples: Samples, t_start_ns: int, t_end_ns: int) -> d
         "t_mono_ns": int(t_ns[0]) if len(t_ns) else t_start_ns,
         "rate_hz": layout.rate_hz,
         "channels": msgspec.to_builtins(layout.channels),
+        **({"source": msgspec.to_builtins(layout.source)} if layout.source else {}),
         "missing": int(np.isnan(values).any(axis=1).sum()),
         **msgspec.structs.asdict(encode_raw(values, layout.channels)),
     }

@@ -1,12 +1,13 @@
 """A microcontroller that speaks firmware_bridge on a serial port: its channels, and the way to its outputs.
 
-    motor: {driver: bridge, port: /dev/serial/by-id/usb-Arduino_LLC_Uno-if00, channels: {current: A}}
+    motor: {driver: bridge, port: /dev/serial/by-id/usb-Arduino_LLC_Uno-if00, channels: {current: A}, rate: 100 Hz}
 
 What it measures, in which unit and how fast, the board says itself in HELLO. Protocol: firmware_bridge/PROTOCOL.md.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from collections.abc import Callable
@@ -18,26 +19,73 @@ import msgspec
 import numpy as np
 
 from edgeagent.buses.serial import SerialPort
-from edgeagent.errors import DeviceFault, WrongDevice
-from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Channel, Float32Array, Int64Array, Layout
+from edgeagent.config.quantities import Hz
+from edgeagent.errors import ConfigFault, DeviceFault, WrongDevice
+from edgeagent.records import (
+    NS_PER_MS,
+    NS_PER_S,
+    Block,
+    Channel,
+    Float32Array,
+    Int64Array,
+    Layout,
+    Source,
+)
 from edgeagent.sensors import Context, Sensor
 from edgeagent.timebase import Clock
-from firmware_bridge.link import Burst, Greeted, Link, Mismatch
-from firmware_bridge.messages import PROTOCOL_VERSION, ChannelType, Hello, Samples
+from firmware_bridge.link import Burst, Configured, Greeted, Link, Mismatch
+from firmware_bridge.link import Event as LinkEvent
+from firmware_bridge.messages import (
+    PROTOCOL_VERSION,
+    ChannelInfo,
+    ChannelType,
+    Fault,
+    Hello,
+    Level,
+    Log,
+    Samples,
+)
+from firmware_bridge.samples import LETTERS, NO_READING, enabled
+from firmware_bridge.versions import VersionRange
+from firmware_bridge.words import fault_text
+
+log = logging.getLogger(__name__)
 
 WAIT_NS = 50 * NS_PER_MS
 HELLO_WAIT_NS = 3 * NS_PER_S  # opening the port resets many Arduinos, and their bootloader takes up to two
 SILENCE_NS = 10 * NS_PER_S  # a board says HEARTBEAT each second at least
 SHOWN_BYTES = 40
+LOGS_A_MINUTE = 20  # a board in a loop must not fill the journal; all are counted
+
 _U32 = 1 << 32
+_LEVELS = {Level.ERROR: logging.ERROR, Level.WARNING: logging.WARNING, Level.INFO: logging.INFO}
+
+# HELLO has UCUM; these are the units that people, and so the configs, write otherwise.
+UNITS = {"Cel": "degC", "[degF]": "degF", "Ohm": "ohm", "1": ""}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`channels` (name: unit) is what the config expects to find; empty: whatever the board has."""
+    """`channels` (name: unit) is what the config expects, and all that the board is to send; empty: all it has.
+
+    Without `rate`, the board's own. `firmware` is the range of versions that will do.
+    """
 
     port: str
     baud: int = 115200
     channels: dict[str, str] = {}
+    rate: Hz | None = None
+    firmware: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            self.wanted_firmware()
+        except ValueError as e:
+            raise ConfigFault(
+                "not a range of versions", where="firmware", expected="bounds such as '>=1.2,<2'"
+            ) from e
+
+    def wanted_firmware(self) -> VersionRange | None:
+        return VersionRange.parse(self.firmware) if self.firmware else None
 
 
 def layout(options: Options) -> Layout | None:
@@ -50,45 +98,29 @@ def build(name: str, options: Options, context: Context) -> Sensor:
     return BridgeSensor(name, options, context.clock)
 
 
-class DeviceTime:
-    """The board's microseconds as our monotonic time.
+class Numbers:
+    """From the bytes of SAMPLES to values in the units of the channels."""
 
-    What comes over a line comes late, never early: so the offset follows the least delay seen. It gives way
-    upwards by `DRIFT`, for a board whose clock runs slow, and downwards by half a sample a frame at most, so
-    that time never runs back.
-    """
+    def __init__(self, hello: Hello) -> None:
+        self._channels = enabled(hello)
+        formats = ["<" + LETTERS[c.type] for c in self._channels]
+        self._row = np.dtype({"names": [c.name for c in self._channels], "formats": formats})
 
-    DRIFT = 0.005  # a ceramic resonator's tolerance
-
-    def __init__(self, rate_hz: float) -> None:
-        self._period_ns = NS_PER_S / rate_hz
-        self._last_us: int | None = None
-        self._device_ns = 0
-        self._offset_ns = 0.0
-        self._first: tuple[int, int] | None = None
-        self.true_rate_hz = rate_hz
-
-    def stamp(self, samples: Samples, t_read_ns: int) -> Int64Array:
-        """int64[count]: the monotonic time of each sample of a frame that was read at `t_read_ns`."""
-        step_ns = (samples.t_us - self._last_us) % _U32 * 1000 if self._last_us is not None else 0
-        self._device_ns += step_ns
-        within_ns = np.arange(samples.count) * self._period_ns
-        seen_ns = t_read_ns - self._device_ns - float(within_ns[-1])
-        if self._last_us is None:
-            self._offset_ns = seen_ns
-        else:
-            error_ns = seen_ns - self._offset_ns
-            self._offset_ns += min(max(error_ns, -self._period_ns / 2), self.DRIFT * step_ns)
-        self._last_us = samples.t_us
-        t_ns: Int64Array = np.rint(self._device_ns + self._offset_ns + within_ns).astype(np.int64)
-        self._note_rate(samples.seq, int(t_ns[0]))
-        return t_ns
-
-    def _note_rate(self, seq: int, t_ns: int) -> None:
-        if self._first is None:
-            self._first = seq, t_ns
-        elif t_ns - self._first[1] > NS_PER_S:
-            self.true_rate_hz = (seq - self._first[0]) % _U32 * NS_PER_S / (t_ns - self._first[1])
+    def values(self, samples: Samples) -> tuple[Float32Array, tuple[str, ...]]:
+        """float32[count, channels], and why some are NaN."""
+        rows = np.frombuffer(samples.data, dtype=self._row)
+        values = np.empty((len(rows), len(self._channels)), dtype=np.float32)
+        reasons = []
+        for i, channel in enumerate(self._channels):
+            numbers = rows[channel.name]
+            values[:, i] = numbers * channel.scale
+            failed = np.isnan(values[:, i])
+            if (least := NO_READING.get(channel.type)) is not None:
+                failed = numbers == least
+            if failed.any():
+                values[failed, i] = np.nan
+                reasons.append(f"{channel.name}: the board could not read it")
+        return values, tuple(reasons)
 
 
 class BridgeSensor:
@@ -103,19 +135,20 @@ class BridgeSensor:
         self.layout: Layout | None = None
         self.wake: Callable[[], None] | None = self._wake
         self.truth: Callable[[int, int], str | None] | None = None
-        self._name, self._expected, self._clock = name, options.channels, clock
+        self._name, self._options, self._clock = name, options, clock
         self._port = SerialPort(options.port, options.baud, clock)
         self._link = Link()
         self._lock = Lock()  # over _wishes alone
-        self._wishes: dict[str, float] = {}
+        self._wishes: dict[str, tuple[float, int]] = {}  # value and max_on_ms
         self._asked: dict[str, float] = {}
         self._hurry = Event()
         self._seen = b""
         self._ready: deque[Block] = deque()
         self._seq = 0
         self._deadline_ns = 0
-        self._scales = np.zeros(0)
-        self._time = DeviceTime(1.0)
+        self._numbers: Numbers | None = None  # None until the board has answered HELLO and CONFIG
+        self._last_ns = 0
+        self._logs_left, self._logs_from_ns = 0, 0
 
     def open(self) -> None:
         """Open the port and wait for HELLO.
@@ -125,9 +158,8 @@ class BridgeSensor:
             WrongDevice: What answers is no bridge firmware, another version, or has other channels.
         """
         self._port.open()
-        self._link.restart()
-        self._deadline_ns = self._clock.now_ns() + HELLO_WAIT_NS
-        while not self._link.greeted and not self._hurry.is_set():
+        self._begin()
+        while self._numbers is None and not self._hurry.is_set():
             self._exchange()
             self._check_silence()
 
@@ -142,22 +174,35 @@ class BridgeSensor:
         return self._ready.popleft() if self._ready else None
 
     def close(self) -> None:
-        """Send what is still asked of the outputs (the agent's safe values), and let go."""
+        """Send what is still asked of the outputs (the agent's safe values), say good-bye, and let go."""
         with suppress(DeviceFault):
             if self._link.greeted:
                 self._send()
+                self._port.write(self._link.leave())
         self._port.close()
-        self._link.restart()
+        self._begin()
         self._ready.clear()
         self._hurry.clear()
 
     def counters(self) -> dict[str, int | float]:
-        return {**self._link.counters, "true_rate_hz": round(self._time.true_rate_hz, 4)}
+        clock = self._link.clock
+        rate_hz = self.layout.rate_hz if self.layout else 0.0
+        return {
+            **self._link.counters,
+            "true_rate_hz": round(rate_hz * (1 + clock.drift), 4),
+            "clock_drift_ppm": round(clock.drift * 1e6, 1),
+            "round_trip_ms": round(clock.delay_ns / NS_PER_MS, 3),
+        }
 
-    def set_output(self, name: str, value: float) -> None:
-        """Ask the board to drive an output; returns at once. Without a link it is sent when there is one."""
+    def set_output(self, name: str, value: float, max_on_s: float | None = None) -> None:
+        """Ask the board to drive an output, for `max_on_s` at most; returns at once.
+
+        Without a link it is sent when there is one.
+        """
+        max_on_ms = min(math.ceil(max_on_s * 1000), _U32 - 1) if max_on_s is not None else 0
         with self._lock:
-            self._asked[name] = self._wishes[name] = value
+            self._asked[name] = value
+            self._wishes[name] = value, max_on_ms
         self._port.wake()
 
     def output_state(self, name: str) -> dict[str, Any]:
@@ -183,8 +228,8 @@ class BridgeSensor:
     def _send(self) -> None:
         with self._lock:
             wishes, self._wishes = self._wishes, {}
-        for name, value in wishes.items():
-            self._link.set_output(name, value)
+        for name, (value, max_on_ms) in wishes.items():
+            self._link.set_output(name, value, max_on_ms)
         data = self._link.poll(self._clock.now_ns())
         if data:
             self._port.write(data)
@@ -197,62 +242,128 @@ class BridgeSensor:
         now_ns = self._clock.now_ns()
         good_frames = self._link.counters["good_frames"]
         for event in self._link.receive(data, now_ns):
-            match event:
-                case Greeted():
-                    self._greeted(event.hello)
-                case Burst():
-                    self._take(event, now_ns)
-                case Mismatch():
-                    raise self._wrong(
-                        f"the board speaks protocol version {event.protocol}",
-                        expected=f"version {PROTOCOL_VERSION}",
-                        hint="Flash the firmware that goes with this edgeagent, or update edgeagent.",
-                    )
-        if not self._link.greeted:
+            self._obey(event, now_ns)
+        if self._numbers is None:
             self._seen = self._seen or data[:SHOWN_BYTES]
         elif self._link.counters["good_frames"] > good_frames:
             self._deadline_ns = now_ns + SILENCE_NS
 
-    def _greeted(self, hello: Hello) -> None:
+    def _obey(self, event: LinkEvent, now_ns: int) -> None:
+        match event:
+            case Burst():
+                self._take(event, now_ns)
+            case Greeted():
+                self._greeted(event.hello, now_ns)
+            case Configured():
+                self._configured(event)
+            case Mismatch():
+                raise self._wrong(
+                    f"the board speaks protocol version {event.protocol}",
+                    expected=f"version {PROTOCOL_VERSION}",
+                    hint="Flash the firmware that goes with this edgeagent, or update edgeagent.",
+                )
+            case Log():
+                self._say(_LEVELS.get(Level(event.level), logging.DEBUG), event.text, now_ns)
+            case Fault():
+                self._say(logging.WARNING, fault_text(event, self._link.hello), now_ns)
+
+    def _say(self, level: int, text: str, now_ns: int) -> None:
+        if now_ns - self._logs_from_ns >= 60 * NS_PER_S:
+            self._logs_left, self._logs_from_ns = LOGS_A_MINUTE, now_ns
+        if self._logs_left > 0:
+            self._logs_left -= 1
+            log.log(level, "the board of %s says: %s", self._name, text)
+
+    def _begin(self) -> None:
+        """Ask who is there, as if for the first time."""
+        self._link.restart()
+        self._numbers = None
         self._seen = b""
-        faults = _faults(hello, self._expected)
-        if faults:
+        self._deadline_ns = self._clock.now_ns() + HELLO_WAIT_NS
+
+    def _greeted(self, hello: Hello, now_ns: int) -> None:
+        """Ask for the rate and the channels of the config, if this is the board that it means."""
+        self._numbers = None
+        self._deadline_ns = now_ns + HELLO_WAIT_NS
+        options, range_ = self._options, self._options.wanted_firmware()
+        if range_ is not None and hello.firmware_version not in range_:
             self._link.restart()  # a board that we don't take gets no heartbeat of ours
-            who = f"{hello.firmware} {hello.firmware_version}"
-            raise self._wrong(f"{who} says {_channels(hello)}", "; ".join(faults))
-        if not hello.channels:
-            self.layout = None
-            return
-        rate_hz = hello.channels[0].rate_hz
-        self.layout = Layout(rate_hz, tuple(Channel(c.name, c.unit, c.scale) for c in hello.channels))
-        self._scales = np.array([c.scale for c in hello.channels])
-        self._time = DeviceTime(rate_hz)
+            raise self._wrong(
+                f"{_who(hello)} is on the board",
+                expected=f"version {range_.text}",
+                hint="Flash a firmware of that range, or change `firmware:`.",
+            )
+        if faults := _faults(hello, options.channels):
+            self._link.restart()
+            raise self._wrong(f"{_who(hello)} says {_channels(hello)}", "; ".join(faults))
+        mask = sum(1 << i for i, c in enumerate(hello.channels) if c.name in options.channels)
+        self._link.configure(options.rate or 0.0, mask)
+
+    def _configured(self, event: Configured) -> None:
+        hello = event.hello
+        if event.refused:
+            self._link.restart()
+            most = f"{hello.max_rate_hz:g} Hz at most" if hello.max_rate_hz else "its own rate alone"
+            raise self._wrong(
+                f"{_who(hello)} refuses rate {self._options.rate or 0:g} Hz",
+                expected=most,
+                hint="Change `rate:`.",
+            )
+        self._numbers = Numbers(hello)
+        channels = enabled(hello)
+        self.layout = (
+            Layout(channels[0].rate_hz, tuple(map(_channel, channels)), _source(hello)) if channels else None
+        )
 
     def _take(self, burst: Burst, t_read_ns: int) -> None:
         """Make a block of a burst, or join it to the one before if nothing is missing between them."""
-        samples = burst.samples
-        counts = np.frombuffer(samples.data, dtype="<i2").reshape(samples.count, len(self._scales))
-        values: Float32Array = (counts * self._scales).astype(np.float32)
-        t_ns = self._time.stamp(samples, t_read_ns)
+        if self._numbers is None:
+            return
+        values, reasons = self._numbers.values(burst.samples)
+        t_ns = self._times(burst.samples, t_read_ns)
         last = self._ready[-1] if self._ready else None
         if last is not None and not burst.lost:
             self._ready[-1] = msgspec.structs.replace(
                 last,
                 t_mono_ns=np.concatenate([last.t_mono_ns, t_ns]),
                 values=np.concatenate([last.values, values]),
+                reasons=tuple(dict.fromkeys(last.reasons + reasons)),
             )
             return
-        self._ready.append(Block(self._name, self._seq, t_ns, values, t_read_ns, burst.lost))
+        self._ready.append(Block(self._name, self._seq, t_ns, values, t_read_ns, burst.lost, reasons))
         self._seq += 1
+
+    def _times(self, samples: Samples, t_read_ns: int) -> Int64Array:
+        """int64[count]: by the board's clock as the link knows it; before it does, by the arrival.
+
+        Never after the read. Where a better knowledge of the clock would make time run back, it goes on at half
+        its pace until that has caught up.
+        """
+        clock = self._link.clock
+        period_ns = NS_PER_S / (self.layout.rate_hz if self.layout else 1.0) / (1 + clock.drift)
+        within_ns = np.arange(samples.count) * period_ns
+        first_ns = float(t_read_ns) - within_ns[-1]
+        if clock.known:
+            first_ns = min(first_ns, clock.host_ns(samples.t_us, t_read_ns))
+        first_ns = max(first_ns, self._last_ns + period_ns / 2)
+        t_ns: Int64Array = np.rint(first_ns + within_ns).astype(np.int64)
+        self._last_ns = int(t_ns[-1])
+        return t_ns
 
     def _check_silence(self) -> None:
         if self._clock.now_ns() <= self._deadline_ns:
             return
-        if self._link.greeted:
+        if self._numbers is not None:
             raise DeviceFault(
                 f"the board has said nothing for {SILENCE_NS // NS_PER_S} s",
                 where=self.port,
                 hint="Its program hangs or it has lost power: press its reset button, check the cable.",
+            )
+        if self._link.greeted:
+            raise DeviceFault(
+                f"the board has not answered CONFIG in {HELLO_WAIT_NS // NS_PER_S} s",
+                where=self.port,
+                hint="Its firmware is older than its protocol version, or the line is bad: see bad_frames.",
             )
         if not self._seen:
             raise DeviceFault(
@@ -271,24 +382,44 @@ class BridgeSensor:
         return WrongDevice(what, where=self.port, expected=expected, hint=hint)
 
 
+def _who(hello: Hello) -> str:
+    return f"{hello.firmware} {hello.firmware_version}"
+
+
+def _unit(ucum: str) -> str:
+    return UNITS.get(ucum, ucum)
+
+
+def _channel(info: ChannelInfo) -> Channel:
+    return Channel(info.name, _unit(info.unit), None if info.type == ChannelType.FLOAT32 else info.scale)
+
+
+def _source(hello: Hello) -> Source:
+    return Source(hello.firmware, hello.firmware_version, hello.build_id, hello.unique_id)
+
+
 def _faults(hello: Hello, expected: dict[str, str]) -> list[str]:
     """What HELLO would have to say instead; empty if it can be used."""
-    units = {c.name: c.unit for c in hello.channels}
-    faults = [f"{name} in {unit}" for name, unit in expected.items() if units.get(name) != unit]
+    units = {c.name: (c.unit, _unit(c.unit)) for c in hello.channels}
+    faults = [f"{name} in {unit}" for name, unit in expected.items() if unit not in units.get(name, ())]
     if len(units) != len(hello.channels):
         faults.append("channels of different names")
     if len({c.rate_hz for c in hello.channels}) > 1:
         faults.append("one rate for all channels")
-    for c in hello.channels:
-        if c.type != ChannelType.INT16:
-            faults.append(f"int16 for {c.name}")
-        if not (math.isfinite(c.rate_hz) and c.rate_hz > 0 and math.isfinite(c.scale) and c.scale != 0):
-            faults.append(f"a positive rate and a scale for {c.name}")
+    faults += [f"int16, int32 or float32 for {c.name}" for c in hello.channels if c.type not in LETTERS]
+    faults += [f"a positive rate and a scale for {c.name}" for c in hello.channels if not _can_be_meant(c)]
     return faults
 
 
+def _can_be_meant(info: ChannelInfo) -> bool:
+    return math.isfinite(info.rate_hz) and info.rate_hz > 0 and math.isfinite(info.scale) and info.scale != 0
+
+
 def _channels(hello: Hello) -> str:
-    said = (f"{c.name} in {c.unit}, type {c.type} x {c.scale:g} at {c.rate_hz:g} Hz" for c in hello.channels)
+    said = (
+        f"{c.name} in {_unit(c.unit)}, type {c.type} x {c.scale:g} at {c.rate_hz:g} Hz"
+        for c in hello.channels
+    )
     return "; ".join(said) or "it has no channels"
 
 

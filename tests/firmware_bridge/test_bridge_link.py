@@ -8,7 +8,8 @@ import pytest
 
 from firmware_bridge import Burst, Greeted, Link, Mismatch
 from firmware_bridge.codec import Decoder, decode, encode
-from firmware_bridge.link import ASK_EVERY_NS, SET_RETRY_NS, SET_TRIES
+from firmware_bridge.link import ASK_EVERY_NS
+from firmware_bridge.requests import RETRY_NS, TRIES
 from firmware_bridge.messages import (
     Ack,
     ChannelInfo,
@@ -21,6 +22,7 @@ from firmware_bridge.messages import (
     OutputValue,
     Samples,
     Set,
+    TimeRequest,
 )
 
 S = 1_000_000_000
@@ -40,8 +42,18 @@ HELLO = Hello(
 )
 
 
-def sent(link: Link, now_ns: int) -> list[Message]:
+def all_sent(link: Link, now_ns: int) -> list[Message]:
     return [decode(content) for content in Decoder().feed(link.poll(now_ns))]
+
+
+def sent(link: Link, now_ns: int) -> list[Message]:
+    """All but the questions for the time, which come of themselves."""
+    return [m for m in all_sent(link, now_ns) if not isinstance(m, TimeRequest)]
+
+
+def correlation(messages: list[Message]) -> int:
+    (one,) = (m for m in messages if isinstance(m, Set))
+    return one.correlation
 
 
 def samples(seq: int, n: int = 2, dropped: int = 0) -> Samples:
@@ -90,10 +102,10 @@ def test_nothing_is_believed_before_hello() -> None:
 
 def test_heartbeats_go_out_each_quarter_of_failsafe_ms() -> None:
     link = greeted()
-    assert link.due_ns() == S // 2
     assert sent(link, S // 2 - 1) == []
     assert sent(link, S // 2) == [HostHeartbeat()]
-    assert link.due_ns() == S
+    assert sent(link, S - 1) == []
+    assert sent(link, S) == [HostHeartbeat()]
 
 
 def test_a_repeated_hello_of_the_same_board_is_no_event() -> None:
@@ -169,11 +181,11 @@ def test_a_set_is_repeated_with_its_correlation_id_until_it_is_acknowledged() ->
     link = greeted()
     link.set_output("relay", 1.0)
     (first,) = sent(link, 1)
-    assert first == Set(1, 0, 1.0, 0)
-    assert sent(link, SET_RETRY_NS) == []
-    assert sent(link, SET_RETRY_NS + 1) == [first]
-    link.receive(encode(Ack(1, 0, 0, 1.0)), SET_RETRY_NS + 2)
-    assert sent(link, 2 * SET_RETRY_NS + 5) == [HostHeartbeat()]
+    assert first == Set(correlation([first]), 0, 1.0, 0)
+    assert sent(link, RETRY_NS) == []
+    assert sent(link, RETRY_NS + 1) == [first]
+    link.receive(encode(Ack(correlation([first]), 0, 0, 1.0)), RETRY_NS + 2)
+    assert sent(link, 2 * RETRY_NS + 5) == [HostHeartbeat()]
     state = link.output("relay")
     assert (state.asked, state.reported, state.error) == (1.0, 1.0, None)
     assert link.counters["set_retries"] == 1
@@ -182,11 +194,11 @@ def test_a_set_is_repeated_with_its_correlation_id_until_it_is_acknowledged() ->
 def test_the_latest_value_asked_for_wins_and_the_older_ones_ack_means_nothing() -> None:
     link = greeted()
     link.set_output("relay", 1.0)
-    sent(link, 1)
+    older = correlation(sent(link, 1))
     link.set_output("relay", 0.0)
-    assert sent(link, 2) == [Set(2, 0, 0.0, 0)]
-    link.receive(encode(Ack(1, 0, 0, 1.0)), 3)
-    assert link.counters["late_acks"] == 1
+    assert sent(link, 2) == [Set(older + 1, 0, 0.0, 0)]
+    link.receive(encode(Ack(older, 0, 0, 1.0)), 3)
+    assert link.counters["late_answers"] == 1
     assert link.output("relay").reported is None
 
 
@@ -196,8 +208,8 @@ def test_a_set_without_an_answer_fails_in_words_after_its_tries() -> None:
     now_ns, sets = 1, 0
     while link.output("relay").error is None:
         sets += sum(isinstance(m, Set) for m in sent(link, now_ns))
-        now_ns += SET_RETRY_NS
-    assert sets == SET_TRIES
+        now_ns += RETRY_NS
+    assert sets == TRIES
     assert link.output("relay").error == "the board did not acknowledge in 2 s"
     assert link.counters["set_failures"] == 1
 
@@ -207,7 +219,9 @@ def test_a_set_asked_for_before_hello_goes_out_after_the_first_heartbeat() -> No
     link.set_output("fan", 30.0)
     assert sent(link, 0) == [HelloRequest(1, 1)]
     link.receive(encode(HELLO), 1)
-    assert sent(link, 1) == [HostHeartbeat(), Set(1, 1, 30.0, 0)]
+    heartbeat, request = sent(link, 1)
+    assert heartbeat == HostHeartbeat()
+    assert request == Set(correlation([request]), 1, 30.0, 0)
 
 
 def test_an_output_that_the_board_has_not_is_an_error_that_names_those_it_has() -> None:
@@ -220,8 +234,7 @@ def test_an_output_that_the_board_has_not_is_an_error_that_names_those_it_has() 
 def test_a_value_out_of_range_is_an_error_that_names_the_range() -> None:
     link = greeted()
     link.set_output("fan", 400.0)
-    sent(link, 1)
-    link.receive(encode(Ack(1, 1, 2, 0.0)), 2)
+    link.receive(encode(Ack(correlation(sent(link, 1)), 1, 2, 0.0)), 2)
     assert link.output("fan").error == "the board refused the value; 'fan' takes 0 to 100"
 
 
@@ -236,24 +249,26 @@ def test_a_set_that_the_dead_man_switch_refused_is_tried_again_after_a_heartbeat
     link = greeted()
     link.set_output("relay", 1.0)
     (first,) = sent(link, 1)
-    link.receive(encode(Ack(1, 0, 3, 0.0)), 2)
+    link.receive(encode(Ack(correlation([first]), 0, 3, 0.0)), 2)
     assert sent(link, 2) == [HostHeartbeat()]
-    assert sent(link, SET_RETRY_NS + 1) == [first]
+    assert sent(link, RETRY_NS + 1) == [first]
 
 
 @pytest.mark.parametrize("hello_lost", [False, True])
 def test_after_a_reset_an_output_is_not_driven_again_by_itself_and_says_so(hello_lost: bool) -> None:
     link = greeted()
     link.set_output("relay", 1.0)
-    sent(link, 1)
-    link.receive(encode(Ack(1, 0, 0, 1.0)) + encode(beat(1100, relay=1.0, changes=1)), 2)
+    done = Ack(correlation(sent(link, 1)), 0, 0, 1.0)
+    link.receive(encode(done) + encode(beat(1100, relay=1.0, changes=1)), 2)
     if hello_lost:
         link.receive(encode(beat(5)), 3)
     link.receive(encode(replace(HELLO, uptime_ms=9)) + encode(beat(12)), 3)
     assert not any(isinstance(m, Set) for m in sent(link, 4))
     state = link.output("relay")
     assert (state.asked, state.reported) == (1.0, 0.0)
-    assert state.error == "the board reports 0: it was reset, or its dead-man switch has acted"
+    assert (
+        state.error == "the board reports 0: it was reset, its dead-man switch has acted, or max_on ran out"
+    )
 
 
 def test_the_board_tells_of_its_dead_man_switch_and_of_changes_that_nobody_asked_for() -> None:
@@ -265,9 +280,18 @@ def test_the_board_tells_of_its_dead_man_switch_and_of_changes_that_nobody_asked
 
 def test_another_version_is_an_event_and_no_heartbeat_is_sent_to_it() -> None:
     link = Link()
-    assert link.receive(encode(replace(HELLO, protocol=2)), 0) == [Mismatch(2)]
+    other = encode(replace(HELLO, protocol=2))
+    assert link.receive(other, 0) == []  # it was not asked, and may speak our version too
     assert sent(link, 0) == [HelloRequest(1, 1)]
-    assert link.counters["version_mismatches"] == 1
+    assert link.receive(other, 1) == [Mismatch(2)]
+    assert sent(link, 1) == []
+    assert link.counters["version_mismatches"] == 2
+
+
+def test_a_board_that_answers_in_our_version_when_asked_is_greeted() -> None:
+    link = Link()
+    link.receive(encode(replace(HELLO, protocol=2)), 0)
+    assert link.receive(encode(HELLO), 1) == [Greeted(HELLO, reset=False)]
 
 
 @pytest.mark.parametrize(
@@ -277,7 +301,7 @@ def test_another_version_is_an_event_and_no_heartbeat_is_sent_to_it() -> None:
         (Samples(0, 0, 0, 0, 0, b""), "malformed_messages"),
         (Heartbeat(1100, 0, 0, ()), "malformed_messages"),
         (HelloRequest(1, 1), "malformed_messages"),
-        (Ack(99, 0, 0, 1.0), "late_acks"),
+        (Ack(99, 0, 0, 1.0), "late_answers"),
     ],
 )
 def test_a_message_that_makes_no_sense_is_counted_and_has_no_effect(message: Message, counter: str) -> None:

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import math
+import struct
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 
 import numpy as np
 import pytest
+from boards import (
+    CURRENT,
+    SPEED,
+    Drifting,
+    PlugIn,
+    Puppet,
+    make,
+    plugged,
+    read_until,
+    samples_of,
+    wait_until,
+)
 
 from edgeagent.agent.clock import ScaledClock
-from edgeagent.buses import Buses
 from edgeagent.buses.fake.board import Firmware, VirtualBoard
 from edgeagent.buses.fake.port import FakePort
-from edgeagent.errors import DeviceFault, DeviceGone, WrongDevice
-from edgeagent.records import NS_PER_S, Block, Channel, encode_raw
-from edgeagent.sensors import Context
-from edgeagent.sensors.bridge import BridgeSensor, DeviceTime, Options, build
+from edgeagent.errors import DeviceGone
+from edgeagent.records import NS_PER_S, Channel, encode_raw
+from edgeagent.sensors.bridge import LOGS_A_MINUTE, BridgeSensor
 from firmware_bridge.codec import Decoder, decode, encode
-from firmware_bridge.messages import ChannelInfo, Hello, HostHeartbeat, OutputInfo, Samples, Set
-
-SPEED = 10.0
-PlugIn = Callable[..., VirtualBoard]
-PATIENCE_S = 60  # of the scaled clock: 6 s
+from firmware_bridge.messages import (
+    ChannelInfo,
+    HostHeartbeat,
+    Level,
+    Log,
+    Samples,
+    Set,
+)
 
 
 @pytest.fixture
@@ -34,22 +48,8 @@ def clock() -> ScaledClock:
 
 @pytest.fixture
 def plug_in(clock: ScaledClock) -> Iterator[PlugIn]:
-    """(firmware, link) -> a board that runs in a thread of its own until the test is over."""
-    stop, threads, boards = Event(), list[Thread](), list[VirtualBoard]()
-
-    def plug_in(firmware: Firmware, link: Path | None = None) -> VirtualBoard:
-        board = VirtualBoard(clock, link, firmware)
-        boards.append(board)
-        threads.append(Thread(target=board.serve, args=(stop,)))
-        threads[-1].start()
-        return board
-
-    yield plug_in
-    stop.set()
-    for thread in threads:
-        thread.join()
-    for board in boards:
-        board.unplug()
+    with plugged(clock) as plug_in:
+        yield plug_in
 
 
 @pytest.fixture
@@ -63,31 +63,6 @@ def sensor(board: VirtualBoard, clock: ScaledClock) -> Iterator[BridgeSensor]:
     sensor.open()
     yield sensor
     sensor.close()
-
-
-CURRENT = ChannelInfo("current", "A", 1, 1, 0.01, 20.0)
-
-
-def make(port: str, clock: ScaledClock, **channels: str) -> BridgeSensor:
-    sensor = build("motor", Options(port=port, channels=channels), Context(clock, Buses(clock)))
-    assert isinstance(sensor, BridgeSensor)
-    return sensor
-
-
-def read_until(sensor: BridgeSensor, clock: ScaledClock, done: Callable[[list[Block]], bool]) -> list[Block]:
-    """The blocks up to when `done` is content with them."""
-    blocks: list[Block] = []
-    end_ns = clock.now_ns() + PATIENCE_S * NS_PER_S
-    while not done(blocks):
-        assert clock.now_ns() < end_ns, f"not within {PATIENCE_S} s: {sensor.counters()}"
-        block = sensor.read()
-        if block is not None:
-            blocks.append(block)
-    return blocks
-
-
-def samples_of(blocks: list[Block]) -> int:
-    return sum(len(b.values) for b in blocks)
 
 
 def test_channels_units_scale_and_rate_come_from_hello(sensor: BridgeSensor) -> None:
@@ -175,7 +150,7 @@ def test_samples_that_were_not_sent_while_the_agent_was_gone_are_counted_as_lost
     wait_until(clock, lambda: board.firmware.dropped > 50)
     blocks = read_until(sensor, clock, lambda b: any(x.lost for x in b))
     assert sum(b.lost for b in blocks) == sensor.counters()["samples_dropped_by_board"]
-    assert sum(b.lost for b in blocks) >= 50
+    assert sum(b.lost for b in blocks) >= 45  # the first few were dropped before anyone was there
 
 
 def test_garbage_on_the_line_is_counted_and_no_sample_is_lost(
@@ -231,7 +206,7 @@ def test_a_board_unplugged_in_mid_frame_is_gone_and_back_when_plugged_in_again(
     first = plug_in(Firmware(), port)
     sensor = make(str(port), clock)
     sensor.open()
-    read_until(sensor, clock, lambda b: samples_of(b) > 5)
+    read_until(sensor, clock, lambda b: samples_of(b) > 40)
     first.send(encode(Samples(0, 0, 0, 0, 2, bytes(8)))[:7])
     first.unplug()
     with pytest.raises(DeviceGone, match="unplugged"):
@@ -243,76 +218,6 @@ def test_a_board_unplugged_in_mid_frame_is_gone_and_back_when_plugged_in_again(
     sensor.open()
     assert read_until(sensor, clock, lambda b: samples_of(b) > 5)[0].lost == 0
     sensor.close()
-
-
-def test_a_board_of_another_protocol_version_is_a_wrong_device_that_says_both(
-    clock: ScaledClock, plug_in: PlugIn
-) -> None:
-    sensor = make(plug_in(Firmware(protocol=2)).path, clock)
-    with pytest.raises(
-        WrongDevice, match=r"speaks protocol version 2; expected version 1\. Flash the firmware"
-    ):
-        sensor.open()
-    sensor.close()
-
-
-@pytest.mark.parametrize(
-    ("channels", "expected"),
-    [({"current": "mA"}, "expected current in mA"), ({"pressure": "Pa"}, "expected pressure in Pa")],
-)
-def test_a_hello_that_disagrees_with_the_config_is_a_wrong_device_that_names_both(
-    board: VirtualBoard, clock: ScaledClock, channels: dict[str, str], expected: str
-) -> None:
-    sensor = make(board.path, clock, **channels)
-    with pytest.raises(WrongDevice, match=expected) as e:
-        sensor.open()
-    assert "virtual-motor 1.0.0 says temperature in degC" in str(e.value)
-    sensor.close()
-
-
-def test_a_hello_that_agrees_with_the_config_is_taken(board: VirtualBoard, clock: ScaledClock) -> None:
-    sensor = make(board.path, clock, current="A", temperature="degC")
-    sensor.open()
-    sensor.close()
-
-
-def test_a_board_that_prints_text_is_a_wrong_device_and_the_text_is_shown(clock: ScaledClock) -> None:
-    port = FakePort()
-    sensor = make(port.path, clock)
-    with babble(port, b"23.5,1.25\r\n"), pytest.raises(WrongDevice) as e:
-        sensor.open()
-    assert "what comes is text: '23.5,1.25" in str(e.value)
-    assert "serial_text" in str(e.value)
-    sensor.close()
-    port.unplug()
-
-
-def test_noise_is_a_wrong_device_and_its_bytes_are_shown(clock: ScaledClock) -> None:
-    port = FakePort()
-    sensor = make(port.path, clock)
-    with (
-        babble(port, b"\xe6\x98\x06\x80"),
-        pytest.raises(WrongDevice, match=r"not text either: e6 98 06 80.*`baud:`"),
-    ):
-        sensor.open()
-    sensor.close()
-    port.unplug()
-
-
-def test_a_board_that_says_nothing_is_a_fault_with_what_to_look_at(clock: ScaledClock) -> None:
-    port = FakePort()
-    sensor = make(port.path, clock)
-    with pytest.raises(DeviceFault, match=r"has not answered in 3 s, not with one byte.*flashed"):
-        sensor.open()
-    sensor.close()
-    port.unplug()
-
-
-def test_a_board_that_falls_silent_is_a_fault(clock: ScaledClock) -> None:
-    puppet = Puppet(clock, CURRENT)
-    with pytest.raises(DeviceFault, match=r"has said nothing for 10 s.*reset button"):
-        read_until(puppet.sensor, clock, lambda _: False)
-    puppet.close()
 
 
 def test_wake_ends_an_open_that_waits_for_hello(clock: ScaledClock) -> None:
@@ -342,71 +247,122 @@ def test_a_sensor_that_was_woken_and_closed_waits_for_hello_when_it_is_opened_ag
     sensor.close()
 
 
-@pytest.mark.parametrize(
-    ("channel", "expected"),
-    [
-        (ChannelInfo("a", "A", 3, 1, 0.01, 20.0), "int16 for a"),
-        (ChannelInfo("a", "A", 1, 1, 0.0, 20.0), "a scale for a"),
-        (ChannelInfo("a", "A", 1, 1, 0.01, 0.0), "a positive rate"),
-        (ChannelInfo("b", "A", 1, 1, 0.01, 20.0), "channels of different names"),
-        (ChannelInfo("a", "A", 1, 1, 0.01, 50.0), "one rate for all"),
-    ],
-)
-def test_a_hello_that_cannot_be_used_says_what_it_should_be(
-    clock: ScaledClock, channel: ChannelInfo, expected: str
-) -> None:
-    with pytest.raises(WrongDevice, match=expected):
-        Puppet(clock, channel, ChannelInfo("b", "A", 1, 1, 0.01, 20.0))
-
-
 def test_a_board_with_outputs_alone_has_no_layout_and_can_be_driven(clock: ScaledClock) -> None:
     puppet = Puppet(clock)
     assert puppet.sensor.layout is None
     puppet.sensor.set_output("relay", 1.0)
     assert puppet.sensor.read() is None
     heard = [decode(content) for content in Decoder().feed(puppet.port.receive(wait_s=5.0))]
-    assert heard == [HostHeartbeat(), Set(1, 0, 1.0, 0)]
+    assert HostHeartbeat() in heard
+    assert [(m.output, m.value) for m in heard if isinstance(m, Set)] == [(0, 1.0)]
     puppet.close()
 
 
-def test_device_time_is_not_moved_by_a_late_read() -> None:
-    device = DeviceTime(20.0)
-    base_ns = 5 * NS_PER_S
-    for k in range(100):
-        late_ns = 300_000_000 if k == 50 else 1_000_000
-        t_ns = device.stamp(Samples(k, k * 50_000, 0, 0, 1, b""), base_ns + k * 50_000_000 + late_ns)
-        assert abs(t_ns[0] - (base_ns + k * 50_000_000 + 1_000_000)) <= 250_000
-    assert device.true_rate_hz == pytest.approx(20.0, rel=1e-3)
+def test_times_are_when_the_board_took_the_samples_by_our_clock(
+    board: VirtualBoard, clock: ScaledClock
+) -> None:
+    """The scenario measures the board's own time: so each value says when it was really taken."""
+    board.firmware._scenario = lambda t_s, _relay_on: (t_s % 300.0, 0.0)
+    sensor = make(board.path, clock)
+    sensor.open()
+    blocks = read_until(sensor, clock, lambda b: samples_of(b) > 60)
+    t_ns = np.concatenate([b.t_mono_ns for b in blocks])
+    taken_ns = np.concatenate([b.values[:, 0] for b in blocks]) * NS_PER_S + (board.firmware._start_ns or 0)
+    errors_ms = (t_ns - taken_ns)[20:] / 1e6 / SPEED  # the delays of this machine are real, our clock is not
+    assert np.abs(np.median(errors_ms)) < 1.0
+    sensor.close()
 
 
-def test_device_time_follows_a_slow_crystal() -> None:
-    device = DeviceTime(20.0)
-    real_ns = 50_150_000  # the board's clock runs 0.3 % slow
-    for k in range(2000):
-        t_ns = device.stamp(Samples(k, k * 50_000, 0, 0, 1, b""), k * real_ns + 1_000_000)
-    assert abs(t_ns[0] - (1999 * real_ns + 1_000_000)) <= 1_000_000
-    assert device.true_rate_hz == pytest.approx(NS_PER_S / real_ns, rel=1e-3)
+@pytest.mark.parametrize("drift", [0.004, -0.004])
+def test_the_drift_of_the_boards_clock_is_found_and_shown(clock: ScaledClock, drift: float) -> None:
+    with plugged(Drifting(clock, drift)) as plug_in:
+        sensor = make(plug_in(Firmware()).path, clock)
+        sensor.open()
+        read_until(sensor, clock, lambda b: samples_of(b) > 200)
+        assert sensor.counters()["clock_drift_ppm"] == pytest.approx(drift * 1e6, abs=1000)
+        assert sensor.counters()["true_rate_hz"] == pytest.approx(20.0 * (1 + drift), rel=1e-3)
+        sensor.close()
 
 
-def test_device_time_never_runs_back_when_the_first_read_was_late() -> None:
-    device = DeviceTime(20.0)
-    t_ns = np.concatenate(
-        [
-            device.stamp(
-                Samples(2 * k, 2 * k * 50_000, 0, 0, 2, b""), k * 100_000_000 + (0 if k else 900_000_000)
-            )
-            for k in range(80)
-        ]
-    )
-    assert np.all(np.diff(t_ns) >= 25_000_000)
-    assert t_ns[-1] == 79 * 100_000_000
+def test_the_rate_and_the_channels_of_the_config_are_what_the_board_sends(
+    board: VirtualBoard, clock: ScaledClock
+) -> None:
+    sensor = make(board.path, clock, rate=50.0, channels={"current": "A"})
+    sensor.open()
+    assert sensor.layout is not None
+    assert (sensor.layout.rate_hz, sensor.layout.channels) == (50.0, (Channel("current", "A", 0.01),))
+    blocks = read_until(sensor, clock, lambda b: samples_of(b) > 200)
+    assert all(b.values.shape[1] == 1 for b in blocks)
+    assert sum(b.lost for b in blocks) == 0
+    assert np.diff(blocks[-1].t_mono_ns) == pytest.approx(0.02 * NS_PER_S, rel=0.3)
+    sensor.close()
 
 
-def test_device_time_goes_on_when_the_microseconds_wrap_after_71_minutes() -> None:
-    device = DeviceTime(20.0)
-    before = device.stamp(Samples(0, 2**32 - 50_000, 0, 0, 1, b""), 10 * NS_PER_S)
-    after = device.stamp(Samples(1, 0, 0, 0, 1, b""), 10 * NS_PER_S + 50_000_000)
-    assert after[0] - before[0] == 50_000_000
+def test_a_reset_board_is_told_the_rate_again(board: VirtualBoard, clock: ScaledClock) -> None:
+    sensor = make(board.path, clock, rate=50.0)
+    sensor.open()
+    read_until(sensor, clock, lambda b: samples_of(b) > 100)
+    board.firmware.reset()
+    read_until(sensor, clock, lambda b: sensor.counters()["resets"] == 1 and samples_of(b) > 100)
+    assert sensor.layout is not None
+    assert sensor.layout.rate_hz == 50.0
+    sensor.close()
+
+
+def test_a_reading_that_failed_is_nan_with_a_reason(clock: ScaledClock, plug_in: PlugIn) -> None:
+    sensor = make(plug_in(Firmware(lambda _t_s, _relay_on: (math.nan, 1.5))).path, clock)
+    sensor.open()
+    block = read_until(sensor, clock, lambda b: len(b) == 1)[0]
+    assert np.isnan(block.values[:, 0]).all()
+    assert (block.values[:, 1] == 1.5).all()
+    assert block.reasons == ("temperature: the board could not read it",)
+    sensor.close()
+
+
+def test_channels_of_all_three_types_come_as_values_in_their_units(clock: ScaledClock) -> None:
+    kinds = [ChannelInfo(name, "A", kind, 1, 0.5, 20.0) for kind, name in enumerate("abc", start=1)]
+    puppet = Puppet(clock, *kinds)
+    rows = struct.pack("<hifhif", -3, 70_000, 0.25, -(2**15), -(2**31), math.nan)
+    puppet.port.send(encode(Samples(0, 0, 0, 0, 2, rows)))
+    block = read_until(puppet.sensor, clock, lambda b: len(b) == 1)[0]
+    assert block.values[0].tolist() == [-1.5, 35_000.0, 0.125]
+    assert np.isnan(block.values[1]).all()
+    assert puppet.sensor.layout is not None
+    assert [c.lsb for c in puppet.sensor.layout.channels] == [0.5, 0.5, None]
+    puppet.close()
+
+
+def test_closing_says_good_bye_and_the_relay_is_off_before_the_dead_man_switch_acts(
+    sensor: BridgeSensor, board: VirtualBoard, clock: ScaledClock
+) -> None:
+    sensor.set_output("relay", 1.0)
+    read_until(sensor, clock, lambda _: board.firmware.relay_on)
+    sensor.close()
+    wait_until(clock, lambda: not board.firmware.relay_on)
+    assert board.firmware.failsafes == 0
+
+
+def test_max_on_is_kept_by_the_board_and_said_in_words(
+    sensor: BridgeSensor, board: VirtualBoard, clock: ScaledClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    sensor.set_output("relay", 1.0, max_on_s=2.0)
+    read_until(sensor, clock, lambda _: board.firmware.relay_on)
+    read_until(sensor, clock, lambda _: sensor.output_state("relay")["reported"] == 0.0)
+    assert "max_on ran out" in str(sensor.output_state("relay")["error"])
+    assert sensor.counters()["faults"] == 1
+    assert "the board of motor says: relay is off: max_on ran out" in caplog.text
+
+
+def test_what_the_board_logs_is_logged_here_and_a_flood_of_it_is_only_counted(
+    clock: ScaledClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    puppet = Puppet(clock, CURRENT)
+    puppet.port.send(b"".join(encode(Log(Level.WARNING, f"line {k}")) for k in range(100)))
+    read_until(puppet.sensor, clock, lambda _: puppet.sensor.counters()["logs"] == 100)
+    lines = [r.message for r in caplog.records if "the board of motor says" in r.message]
+    assert lines[0] == "the board of motor says: line 0"
+    assert len(lines) == LOGS_A_MINUTE
+    puppet.close()
 
 
 def test_a_symlink_for_the_pty_is_made_and_taken_away(clock: ScaledClock, tmp_path: Path) -> None:
@@ -417,52 +373,3 @@ def test_a_symlink_for_the_pty_is_made_and_taken_away(clock: ScaledClock, tmp_pa
     assert link.resolve().is_char_device()
     board.unplug()
     assert not link.is_symlink()
-
-
-class Puppet:
-    """A port at whose far end the test itself speaks, greeted and open."""
-
-    def __init__(self, clock: ScaledClock, *channels: ChannelInfo) -> None:
-        self.port = FakePort()
-        self.sensor = make(self.port.path, clock)
-        relay = OutputInfo("relay", 0.0, 0.0, 1.0, 0)
-        hello = encode(Hello(1, 10, 60_000, 64, 0.0, 0, "puppet", "1", "b", "p", channels, (relay,)))
-
-        def say_hello() -> None:
-            self.port.receive(wait_s=5.0)
-            self.port.send(hello)
-
-        answer = Thread(target=say_hello)
-        answer.start()
-        try:
-            self.sensor.open()
-        finally:
-            answer.join()
-
-    def close(self) -> None:
-        self.sensor.close()
-        self.port.unplug()
-
-
-@contextmanager
-def babble(port: FakePort, data: bytes) -> Iterator[None]:
-    """A device that says the same thing over and over while the block runs."""
-    stop = Event()
-
-    def run() -> None:
-        while not stop.is_set():
-            port.send(data)
-            port.receive(wait_s=0.005)
-
-    thread = Thread(target=run)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
-
-
-def wait_until(clock: ScaledClock, done: Callable[[], bool]) -> None:
-    end_ns = clock.now_ns() + PATIENCE_S * NS_PER_S
-    while not done():
-        assert clock.now_ns() < end_ns
-        clock.sleep_s(0.05)
