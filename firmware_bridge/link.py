@@ -137,6 +137,7 @@ class Link:
         self._next_seq: int | None = None
         self._last_seq: int | None = None
         self._dropped = 0
+        self._pinged = b""
         self._heartbeat_due_ns = 0
         self._time_due_ns, self._times_asked = 0, 0
         self.restart()
@@ -186,9 +187,19 @@ class Link:
         text = f"the board reports {state.reported:g}: it was reset, its dead-man switch has acted, or max_on ran out"
         return replace(state, error=text)
 
+    def setting(self, name: str) -> bool:
+        """Whether what was asked of an output is not acknowledged yet."""
+        return name in self._sets
+
     def ping(self, data: bytes = b"") -> None:
-        """Have the board say this back; ends in Echo, or in nothing if it is lost. At most 60 bytes."""
+        """Have the board say this back, other data each time; ends in Echo, or in nothing. At most 61 bytes."""
+        self._pinged = data
         self._requests.put(_PING, 0, Ping(data), tries=1)
+
+    @property
+    def pinging(self) -> bool:
+        """Whether the last ping is neither answered nor given up."""
+        return _PING in self._requests
 
     def leave(self) -> bytes:
         """The last bytes to send: the board's outputs go safe at once instead of when it misses us."""
@@ -413,7 +424,7 @@ class Link:
             self.clock.exchanged(request.sent_ns, now_ns, time.received_us, time.sent_us)
 
     def _on_pong(self, pong: Pong, now_ns: int) -> Event | None:
-        request = self._requests.answered(_PING, 0)
+        request = self._requests.answered(_PING, 0) if pong.data == self._pinged else None
         return Echo(pong.data, now_ns - request.sent_ns) if request else None
 
     def _fail(self, name: str, error: str) -> None:
