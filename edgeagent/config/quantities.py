@@ -39,6 +39,7 @@ SIZE = Dimension(
     {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30},
     "20 MB",
 )
+RESISTANCE = Dimension("resistance", {"Ohm": 1.0, "mOhm": 1e-3}, "100 mOhm")
 
 
 class SwitchWord(NamedTuple):
@@ -59,6 +60,7 @@ class Between(NamedTuple):
 Hz = Annotated[float, FREQUENCY]
 Seconds = Annotated[float, DURATION]
 Bytes = Annotated[int, SIZE]
+Ohms = Annotated[float, RESISTANCE]
 Switch = Annotated[bool, SwitchWord()]
 FilePath = Annotated[Path, PathWord()]
 Fraction = Annotated[float, Between(0.0, 1.0)]

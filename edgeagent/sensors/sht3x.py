@@ -1,0 +1,110 @@
+"""SHT30, SHT31, SHT35: temperature and humidity. Sensirion, "Datasheet SHT3x-DIS", version 7."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from edgeagent.buses.fake import Fake
+from edgeagent.buses.i2c import I2cBus
+from edgeagent.buses.registers import Chip
+from edgeagent.config.quantities import Hz
+from edgeagent.errors import ConfigFault, WrongDevice
+from edgeagent.records import Channel, Layout
+from edgeagent.sensors import Context, Sensor
+from edgeagent.sensors.polled import Polled, Row
+
+
+class Mode(NamedTuple):
+    """A single measurement without clock stretching (table 9), and how long it takes at most (table 4)."""
+
+    command: bytes
+    seconds: float
+
+
+MODES = {
+    "high": Mode(b"\x24\x00", 0.0155),
+    "medium": Mode(b"\x24\x0b", 0.0065),
+    "low": Mode(b"\x24\x16", 0.0045),
+}
+READ_STATUS = b"\xf3\x2d"
+SOFT_RESET = b"\x30\xa2"
+RESET_S = 0.0015
+ATTEMPTS_TO_FETCH = 1  # a measurement can be fetched once
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """The address is 0x44, or 0x45 with its pin ADDR high."""
+
+    bus: str
+    address: int = 0x44
+    rate: Hz = 1.0
+    repeatability: Literal["low", "medium", "high"] = "high"
+    fake: Fake = Fake()
+
+
+def layout(options: Options) -> Layout:
+    """Raises ConfigFault for a rate that leaves no time to measure."""
+    most_hz = 1 / MODES[options.repeatability].seconds
+    if options.rate > most_hz:
+        raise ConfigFault(
+            f"the SHT3x cannot measure {options.rate:g} times a second",
+            where="rate",
+            expected=f"{most_hz:.3g} Hz at most at {options.repeatability} repeatability",
+        )
+    return Layout(options.rate, (Channel("temperature", "degC"), Channel("humidity", "%RH", 100 / 0xFFFF)))
+
+
+def build(name: str, options: Options, context: Context) -> Sensor:
+    bus = context.buses.i2c(options.bus, options.fake)
+    return Polled(name, layout(options), context.clock, Sht3x(bus, options))
+
+
+class Sht3x(Chip):
+    """It has commands of two bytes, and no registers."""
+
+    __slots__ = ("_mode",)
+
+    def __init__(self, bus: I2cBus, options: Options) -> None:
+        super().__init__(bus, options.address)
+        self._mode = MODES[options.repeatability]
+
+    def start(self) -> float:
+        """There is no id to be read with one command, but a status whose checksum is right says enough."""
+        answer = self.bus.transfer(self.address, READ_STATUS, 3)
+        if math.isnan(checked(answer)):
+            raise WrongDevice(
+                f"the status came as 0x{answer.hex()}, and the third byte is not its checksum",
+                where=self.where,
+                expected="an SHT3x",
+                hint="Check `address:` and `driver:`; the pin ADDR chooses between 0x44 and 0x45.",
+            )
+        self.bus.write(self.address, SOFT_RESET)
+        return RESET_S
+
+    def measure(self) -> Generator[float, None, Row]:
+        self.bus.write(self.address, self._mode.command)
+        yield self._mode.seconds
+        answer = self.bus.transfer(self.address, b"", 6, attempts=ATTEMPTS_TO_FETCH)
+        temperature, humidity = checked(answer[:3]), checked(answer[3:])
+        values = -45 + 175 * temperature / 0xFFFF, 100 * humidity / 0xFFFF  # section 4.13
+        bad = math.isnan(temperature) or math.isnan(humidity)
+        return Row(values, "the checksum is wrong: noise on the cable" if bad else "")
+
+
+def checked(word: bytes) -> float:
+    """The 16 bits in front of their checksum; NaN if that is not right."""
+    return int.from_bytes(word[:2], "big") if crc8(word[:2]) == word[2] else math.nan
+
+
+def crc8(data: bytes) -> int:
+    """CRC-8 by the polynomial 0x31, starting with 0xFF (table 20; its example: 0xBEEF gives 0x92)."""
+    crc = 0xFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x31) & 0xFF if crc & 0x80 else crc << 1
+    return crc
