@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from agents import COUNTER, IMU, MOTION, WIRE, Site, children, command, environment, running, scaled, wait_for
+from agents import COUNTER, IMU, MOTION, WIRE, Site, children, running, scaled, wait_for
 
 from edgeagent.cli import BUG, FAULTS, OK
 
@@ -31,7 +31,7 @@ def test_a_stop_signal_ends_it_within_2_s_with_every_record_durable(site: Site, 
     with running(site, *scaled()) as agent:
         agent.until(lambda s: s["counts"]["windows"].get("all", 0) > 20)
         assert agent.stop(number) < STOP_S
-        assert agent.process.returncode == OK
+        assert agent.wait() == OK
     last = site.last_status()
     assert last["state"] == "stopped"
     assert last["outbox"]["unwritten"] == 0
@@ -45,12 +45,12 @@ def test_it_stops_within_2_s_though_all_hangs_that_can(site: Site) -> None:
         site.write(sensors, upstream(f"http://127.0.0.1:{deaf.getsockname()[1]}"))
         with running(site, *scaled()) as agent:
             agent.until(lambda s: s["models"]["activity"]["state"] == "ok" and s["outbox"]["made"])
-            (worker,) = children(agent.process.pid)
+            (worker,) = children(agent.pid)
             site.feel("block")
             os.kill(worker, signal.SIGSTOP)
             agent.until(lambda s: s["sensors"]["counter"]["state"] == "hung")
             assert agent.stop() < STOP_S
-    assert agent.process.returncode == OK
+    assert agent.wait() == OK
     assert site.records() == site.last_status()["outbox"]["made"] > 0
     wait_for(
         lambda: not Path(f"/proc/{worker}").exists()
@@ -62,14 +62,14 @@ def test_a_signal_during_delivery_ends_it_at_once_and_keeps_what_is_left(site: S
     with running(site, *scaled(), "--for", "5 s") as agent:
         agent.until(lambda s: s["state"] == "stopping")
         assert agent.stop() < STOP_S
-        assert agent.process.returncode == OK
+        assert agent.wait() == OK
     assert site.records() == site.last_status()["outbox"]["made"] > 0
 
 
 def test_for_a_time_runs_that_long_and_delivers(site: Site) -> None:
     site.write(COUNTER, "upstream: {stick: {directory: {path: stick}}}")
     with running(site, *scaled(), "--for", "5 s") as agent:
-        agent.process.wait(STOP_S * 10)
+        agent.wait()
     last = site.last_status()
     assert last["uptime_s"] >= 5.0
     assert last["outbox"]["made"] == last["outbox"]["delivered"] > 40
@@ -80,7 +80,7 @@ def test_for_a_time_runs_that_long_and_delivers(site: Site) -> None:
 def test_once_ends_as_soon_as_each_pipeline_has_predicted_and_delivers(site: Site) -> None:
     site.write(MOTION, "upstream: {stick: {directory: {path: stick}}}")
     with running(site, *scaled(), "--once") as agent:
-        assert agent.process.wait(STOP_S * 10) == OK
+        assert agent.wait() == OK
     last = site.last_status()
     assert last["pipelines"]["motion"]["label"] is not None
     assert last["outbox"]["delivered"] == last["outbox"]["made"] >= 1
@@ -89,26 +89,17 @@ def test_once_ends_as_soon_as_each_pipeline_has_predicted_and_delivers(site: Sit
 def test_once_gives_up_after_30_s_and_says_what_it_waited_for(site: Site) -> None:
     site.write(MOTION.replace("fake: {", "fake: {nak: 1000000, "))
     with running(site, *scaled(100), "--once") as agent:
-        assert agent.process.wait(STOP_S * 10) == FAULTS
+        assert agent.wait() == FAULTS
     assert "no prediction of motion" in agent.said
     assert "sensor imu is gone" in agent.said
 
 
 def test_a_dry_run_prints_and_drives_stores_and_sends_nothing(site: Site) -> None:
     site.write(COUNTER, WIRE, "upstream: {stick: {directory: {path: stick}}}")
-    done = command(
-        "run",
-        "-c",
-        site.config,
-        "--dry-run",
-        "--for",
-        "3 s",
-        *scaled(),
-        env=environment(PYTHONUNBUFFERED="1"),
-    )
-    assert done.returncode == OK
-    assert "type=decision rule=many" in done.stdout
-    assert "reason=everything" in done.stdout
+    with running(site, *scaled(), "--dry-run", "--for", "3 s") as agent:
+        assert agent.wait() == OK
+    assert "type=decision rule=many" in agent.printed
+    assert "reason=everything" in agent.printed
     assert site.driven() == []
     assert list(site.stick.iterdir()) == []
     assert sorted(p.name for p in site.state.rglob("*") if p.is_file()) == ["lock", "status.json"]
@@ -116,38 +107,36 @@ def test_a_dry_run_prints_and_drives_stores_and_sends_nothing(site: Site) -> Non
 
 def test_a_faulty_config_is_told_by_line_and_column_and_nothing_starts(site: Site) -> None:
     site.write(COUNTER.replace("acme_counter, mood", "acme_counter, moud"))
-    done = command("run", "-c", site.config)
-    assert done.returncode == FAULTS
-    assert f"{site.config}:4:35: sensors.counter: unknown key 'moud'" in done.stderr
+    with running(site) as agent:
+        assert agent.wait() == FAULTS
+    assert f"{site.config}:4:35: sensors.counter: unknown key 'moud'" in agent.said
     assert not site.state.exists()
 
 
 def test_a_warning_is_told_and_it_runs(site: Site) -> None:
     site.config.write_text(f"state: {site.state}\nsensors: {{imu: {IMU}}}")
-    done = command("run", "-c", site.config, "--once")
-    assert done.returncode == OK
-    assert "warning: device.id is missing" in done.stderr
+    with running(site, "--once") as agent:
+        assert agent.wait() == OK
+    assert "warning: device.id is missing" in agent.said
 
 
 def test_a_second_agent_on_one_state_folder_is_told_who_has_it(site: Site) -> None:
     site.write(COUNTER)
     with running(site) as agent:
         agent.until(lambda s: s["state"] == "ok")
-        other = command(
-            "run", "-c", site.config, env=environment(RUNTIME_DIRECTORY=str(site.folder / "other"))
-        )
-        assert other.returncode == FAULTS
-        assert f"another agent uses this state folder (pid {agent.process.pid})" in other.stderr
+        with running(site, env={"RUNTIME_DIRECTORY": str(site.folder / "other")}) as other:
+            assert other.wait() == FAULTS
+        assert f"another agent uses this state folder (pid {agent.pid})" in other.said
         assert agent.status()["state"] == "ok"
 
 
 def test_a_state_folder_that_cannot_be_made_is_told_with_its_cure(site: Site) -> None:
     site.state.write_text("in the way")
     site.write(COUNTER)
-    done = command("run", "-c", site.config)
-    assert done.returncode == FAULTS
-    assert f"{site.state}" in done.stderr
-    assert "set `state:` in the config" in done.stderr
+    with running(site) as agent:
+        assert agent.wait() == FAULTS
+    assert f"{site.state}" in agent.said
+    assert "set `state:` in the config" in agent.said
 
 
 def test_a_thread_that_ends_by_a_bug_ends_the_agent_with_70_outputs_safe_and_records_durable(
@@ -157,7 +146,7 @@ def test_a_thread_that_ends_by_a_bug_ends_the_agent_with_70_outputs_safe_and_rec
     with running(site, *scaled()) as agent:
         agent.until(lambda s: s["actuators"]["wire"]["asked"])
         site.feel("crash")
-        assert agent.process.wait(STOP_S * 10) == BUG
+        assert agent.wait() == BUG
     assert "thread 'reader acme' ended by ZeroDivisionError: a bug in a driver" in agent.said
     assert site.driven()[-2:] == ["on", "off"]
     assert site.records() == site.last_status()["outbox"]["made"] > 0
@@ -176,7 +165,7 @@ def test_after_the_safe_values_of_a_stop_nothing_is_driven_any_more(site: Site) 
 def test_an_upstream_whose_token_cannot_be_read_is_a_fault_before_anything_starts(site: Site) -> None:
     token = "upstream: {fleet: {http: {url: 'http://127.0.0.1:9', token: {file: nowhere}}}}"
     site.write(COUNTER, WIRE, token)
-    done = command("run", "-c", site.config)
-    assert done.returncode == FAULTS
-    assert "nowhere cannot be read" in done.stderr
+    with running(site) as agent:
+        assert agent.wait() == FAULTS
+    assert "nowhere cannot be read" in agent.said
     assert site.driven() == []
