@@ -167,6 +167,8 @@ def shortest(value: float) -> float:
     """The decimal with the fewest digits that is the same 32-bit float. Raises OverflowError beyond its range."""
     packed = struct.pack("<f", value)
     exact: float = struct.unpack("<f", packed)[0]
+    if exact.is_integer() and abs(exact) < 1e6:
+        return exact
     for digits in range(6, 9):
         if struct.pack("<f", near := float(f"{exact:.{digits}g}")) == packed:
             return near

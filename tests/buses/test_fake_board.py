@@ -12,14 +12,22 @@ from edgeagent.records import NS_PER_MS, NS_PER_S
 from firmware_bridge.codec import Decoder, decode, encode
 from firmware_bridge.messages import (
     Ack,
+    Bye,
+    Config,
+    ConfigAck,
+    Fault,
     Heartbeat,
     Hello,
     HelloRequest,
     HostHeartbeat,
     Message,
     OutputValue,
+    Ping,
+    Pong,
     Samples,
     Set,
+    Time,
+    TimeRequest,
 )
 
 LIMIT_A = 3.5
@@ -139,6 +147,91 @@ def test_sets_do_not_feed_the_dead_man_switch() -> None:
         bench.say(k * 0.1, Set(k, 0, 1.0, 0))
     assert bench.firmware.failsafes == 1
     assert not bench.firmware.relay_on
+
+
+@pytest.mark.parametrize(("own_ms", "asked_ms"), [(2000, 0), (0, 2000), (2000, 9000), (9000, 2000)])
+def test_max_on_ends_by_the_shorter_of_the_two_limits_though_the_host_lives(
+    own_ms: int, asked_ms: int
+) -> None:
+    bench = Bench(Firmware(max_on_ms=own_ms))
+    bench.say(0.0, HostHeartbeat())
+    bench.say(0.5, Set(1, 0, 1.0, asked_ms), HostHeartbeat())
+    bench.say(2.4, HostHeartbeat())
+    assert bench.firmware.relay_on
+    answers = bench.say(2.5, HostHeartbeat())
+    assert only(Fault, answers) == [Fault(2, 0, "relay")]
+    assert only(Heartbeat, answers)[0].outputs == (OutputValue(0.0, 2),)
+
+
+def test_a_new_set_starts_max_on_again_and_a_set_to_safe_ends_it() -> None:
+    bench = Bench(Firmware(max_on_ms=1000))
+    bench.say(0.0, HostHeartbeat(), Set(1, 0, 1.0, 0))
+    bench.say(0.9, Set(2, 0, 1.0, 0))
+    bench.say(1.8, Set(3, 0, 0.0, 0))
+    assert bench.firmware.relay_changes == 2
+    assert only(Fault, bench.say(3.0)) == []
+
+
+def test_bye_makes_the_relay_safe_at_once_and_is_no_failsafe() -> None:
+    bench = Bench()
+    bench.say(0.0, HostHeartbeat(), Set(1, 0, 1.0, 0))
+    answers = bench.say(0.1, Bye())
+    assert only(Heartbeat, answers)[0].outputs == (OutputValue(0.0, 2),)
+    assert only(Samples, bench.say(3.0)) == []
+    assert only(Ack, bench.say(9.0, Set(2, 0, 1.0, 0)))[0].result == 3
+    assert bench.firmware.failsafes == 0
+
+
+def test_config_changes_rate_and_channels_from_the_next_sample_on() -> None:
+    bench = Bench()
+    bench.say(0.0, HostHeartbeat())
+    answers = bench.say(1.0, Config(5, 100.0, 0b10), HostHeartbeat())
+    assert only(ConfigAck, answers) == [ConfigAck(5, 0, 1, 100.0, 0b10)]
+    (before, first) = only(Samples, answers)
+    assert (before.config, before.count * 4) == (0, len(before.data))
+    assert (first.config, first.seq, first.t_us) == (1, before.seq + before.count, 1_000_000)
+    (frame,) = only(Samples, bench.say(1.5))
+    assert (frame.count * 2, frame.t_us) == (len(frame.data), 1_010_000)
+    assert frame.count == 50
+
+
+def test_hello_says_how_the_board_samples_now_and_a_reset_brings_back_its_own_choice() -> None:
+    bench = Bench()
+    bench.say(0.0, Config(5, 100.0, 0b10))
+    (now,) = only(Hello, bench.say(0.1, HelloRequest(1, 1)))
+    assert [(c.rate_hz, c.enabled) for c in now.channels] == [(100.0, 0), (100.0, 1)]
+    bench.say(0.2, Config(6, 0.0, 0))
+    (own,) = only(Hello, bench.say(0.3, HelloRequest(1, 1)))
+    bench.firmware.reset()
+    (again,) = only(Hello, bench.say(1.0))
+    assert [(c.rate_hz, c.enabled) for c in own.channels] == [(20.0, 1), (20.0, 1)]
+    assert again.channels == own.channels
+    assert (now.config, own.config, again.config) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("config", [Config(1, 1001.0, 0), Config(1, -1.0, 0), Config(1, 10.0, 0b100)])
+def test_a_config_that_cannot_be_obeyed_is_refused_and_changes_nothing(config: Config) -> None:
+    bench = Bench()
+    assert only(ConfigAck, bench.say(0.0, config)) == [ConfigAck(1, 2, 0, 20.0, 0b11)]
+
+
+def test_the_time_is_the_clock_of_the_samples() -> None:
+    bench = Bench()
+    bench.say(7.0, HostHeartbeat())
+    answers = bench.say(7.25, TimeRequest(9))
+    assert only(Time, answers) == [Time(9, 250_000, 250_000)]
+    assert only(Samples, answers)[0].t_us == 50_000
+
+
+def test_a_ping_comes_back() -> None:
+    assert only(Pong, Bench().say(0.0, Ping(b"abc"))) == [Pong(b"abc")]
+
+
+def test_damaged_frames_are_counted_in_the_heartbeat() -> None:
+    firmware = Firmware()
+    firmware.step(0, b"\x02\x0b\0" + encode(HostHeartbeat())[1:])
+    out = [decode(c) for c in Decoder().feed(firmware.step(NS_PER_S, b""))]
+    assert only(Heartbeat, out)[0].bad_frames == 2
 
 
 def test_a_reset_board_starts_from_nothing() -> None:

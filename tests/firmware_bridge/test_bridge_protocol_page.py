@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 
+import cobs
 import pytest
 
 from firmware_bridge.codec import Decoder, decode, encode
@@ -92,6 +94,27 @@ def test_importing_the_package_loads_nothing_of_edgeagent_and_no_numpy() -> None
     ).stdout.split()
     assert not {"edgeagent", "numpy", "serial", "msgspec"} & set(loaded)
     assert "cobs" in loaded
+
+
+def test_the_folder_copied_alone_works(tmp_path: Path) -> None:
+    copytree(PROTOCOL_MD.parent, tmp_path / "firmware_bridge", ignore=ignore_patterns("c", "__pycache__"))
+    packages = Path(cobs.__file__).parent.parent
+    code = f"""
+import sys
+sys.path[:0] = [{str(tmp_path)!r}]
+sys.path.append({str(packages)!r})
+import firmware_bridge
+from firmware_bridge import Link, generate, versions, vectors, words
+assert firmware_bridge.__file__.startswith({str(tmp_path)!r}), firmware_bridge.__file__
+link = Link()
+hello = next(m for m in vectors.MESSAGE_EXAMPLES if type(m).__name__ == "Hello")
+link.receive(firmware_bridge.encode(hello), 0)
+print(words.in_words(link.hello, link.hello))
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("demo 1.4.2 (build 3f2a1c0) on A1")
 
 
 def test_a_hello_with_dozens_of_channels_fits_a_frame() -> None:

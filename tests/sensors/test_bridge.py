@@ -11,7 +11,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from boards import (
+from bridge_boards import (
     CURRENT,
     SPEED,
     Drifting,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from boards import CURRENT, SPEED, PlugIn, Puppet, babble, make, plugged, read_until
+from bridge_boards import CURRENT, SPEED, PlugIn, Puppet, babble, make, plugged, read_until
 
 from edgeagent.agent.clock import ScaledClock
 from edgeagent.buses.fake.board import Firmware, VirtualBoard
