@@ -25,7 +25,7 @@ def site(tmp_path: Path) -> Site:
 def reload(agent: Running) -> None:
     """Signal it, and wait until the log says what came of it."""
     before = agent.said.count("reload")
-    agent.process.send_signal(signal.SIGHUP)
+    agent.send(signal.SIGHUP)
     agent.until(lambda _: agent.said.count("reload") > before)
 
 
@@ -61,8 +61,8 @@ def test_a_bad_file_changes_nothing_and_the_log_has_file_line_and_column(site: S
         before = agent.until(lambda s: windows(s) > 5)
         site.write(COUNTER, "heath: {every: 5 s}", "outbox: {flush: 1}")
         reload(agent)
-        assert f"{site.config}:11:1: unknown key 'heath'" in agent.said
-        assert f"{site.config}:12:17: outbox.flush: no unit" in agent.said
+        assert f"{site.config}:12:1: unknown key 'heath'" in agent.said
+        assert f"{site.config}:13:17: outbox.flush: no unit" in agent.said
         with pytest.raises(Refused, match="unknown key 'heath'"):
             ask(site.run, "reload")
         after = agent.until(lambda s: windows(s) > windows(before) + 10)
@@ -85,14 +85,14 @@ def test_a_bad_file_changes_nothing_and_the_log_has_file_line_and_column(site: S
 )
 def test_what_only_fails_when_it_is_made_changes_nothing_either(site: Site, section: str, found: str) -> None:
     site.write(COUNTER, WIRE)
-    with running(site, *scaled()) as agent:
+    with running(site) as agent:
         before = agent.until(lambda s: s["actuators"]["wire"]["asked"])
         text = site.config.read_text()
         text = text.replace(f"state: {site.state}\n", "") if section.startswith("state") else text
         site.config.write_text(f"{text}\n{section}\n")
         reload(agent)
         assert found in agent.said
-        assert agent.until(lambda s: windows(s) > windows(before) + 10)["state"] == "ok"
+        assert agent.until(lambda s: windows(s) > windows(before))["state"] == "ok"
     assert site.driven() == ["off", "on"], "not even the outputs went safe"
 
 
@@ -117,7 +117,7 @@ def test_a_sensor_is_added_to_a_bus_and_taken_away_without_disturbing_its_neighb
         )
         site.write(COUNTER)
         reload(agent)
-        agent.until(lambda s: windows(s) > windows(both) + 10 and set(s["sensors"]) == {"counter"})
+        agent.until(lambda s: windows(s) > windows(both) + 10 and "second" not in s["sensors"])
         agent.stop()
     last = site.last_status()
     assert last["sensors"]["counter"]["opened"] == 1
@@ -139,9 +139,9 @@ def test_outputs_pass_through_their_safe_value_and_are_driven_again_if_the_rule_
     site: Site,
 ) -> None:
     site.write(COUNTER, WIRE)
-    with running(site, *scaled()) as agent:
+    with running(site) as agent:
         agent.until(lambda s: s["actuators"]["wire"]["asked"])
-        site.write(COUNTER, WIRE.replace("> 100", "> 101"))
+        site.write(COUNTER, WIRE.replace(">= 0", "> -1"))
         reload(agent)
         agent.until(lambda s: s["actuators"]["wire"]["asked"])
         site.write(COUNTER)

@@ -35,8 +35,7 @@ def test_a_stop_signal_ends_it_within_2_s_with_every_record_durable(site: Site, 
     last = site.last_status()
     assert last["state"] == "stopped"
     assert last["outbox"]["unwritten"] == 0
-    # Every window that was closed is a sample record, and all of them are in the file.
-    assert site.records() == last["outbox"]["made"] == last["counts"]["windows"]["all"] > 20
+    assert site.records() == last["outbox"]["made"] == site.records_due() > 20
 
 
 def test_it_stops_within_2_s_though_all_hangs_that_can(site: Site) -> None:
@@ -72,7 +71,7 @@ def test_for_a_time_runs_that_long_and_delivers(site: Site) -> None:
         agent.wait()
     last = site.last_status()
     assert last["uptime_s"] >= 5.0
-    assert last["outbox"]["made"] == last["outbox"]["delivered"] > 40
+    assert last["outbox"]["made"] == last["outbox"]["delivered"] == site.records_due() > 10
     assert site.records() == 0
     assert list(site.stick.glob("*.msgpack"))
 
@@ -143,8 +142,8 @@ def test_a_thread_that_ends_by_a_bug_ends_the_agent_with_70_outputs_safe_and_rec
     site: Site,
 ) -> None:
     site.write(COUNTER, WIRE)
-    with running(site, *scaled()) as agent:
-        agent.until(lambda s: s["actuators"]["wire"]["asked"])
+    with running(site) as agent:
+        agent.until(lambda s: s["actuators"]["wire"]["asked"] and s["outbox"].get("made"))
         site.feel("crash")
         assert agent.wait() == BUG
     assert "thread 'reader acme' ended by ZeroDivisionError: a bug in a driver" in agent.said
@@ -154,7 +153,7 @@ def test_a_thread_that_ends_by_a_bug_ends_the_agent_with_70_outputs_safe_and_rec
 
 def test_after_the_safe_values_of_a_stop_nothing_is_driven_any_more(site: Site) -> None:
     # The rule wants `on` with every block; what is in the inbox at the stop must not get its way.
-    flutter = WIRE.replace("counter.n > 100", "counter.n % 2 == 0")
+    flutter = WIRE.replace("slow.n >= 0", "counter.n % 2 == 0")
     site.write(COUNTER, flutter)
     with running(site, *scaled()) as agent:
         agent.until(lambda s: s["counts"]["rules_fired"].get("many", 0) > 3)

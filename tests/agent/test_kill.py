@@ -1,0 +1,53 @@
+"""`kill -9` at any moment, of the agent and of the receiver: nothing durable is lost, and nothing counts twice."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from agents import COUNTER, Running, Site, process, running, scaled, wait_for
+
+from edgeagent.collector.dataset import count_ids
+
+KILLS = 12
+
+
+def until_made(agent: Running, count: int) -> None:
+    """Until so many more records are durable."""
+    before = agent.until(lambda s: s["outbox"].get("made"))["outbox"]["made"]
+    agent.until(lambda s: s["outbox"]["made"] >= before + count)
+
+
+@pytest.mark.slow
+def test_after_a_dozen_kills_made_is_delivered_is_in_the_dataset(tmp_path: Path) -> None:
+    dice = random.Random(7)
+    site, dataset = Site(tmp_path), tmp_path / "dataset"
+    with ExitStack() as first:
+        collector = first.enter_context(process(site, "collector", "--data", dataset, "--port", 0))
+        wait_for(lambda: "collector: " in collector.printed)
+        port = re.findall(r"http://127.0.0.1:(\d+)", collector.printed)[0]
+    receive = ("collector", "--data", dataset, "--port", port)
+    site.write(COUNTER, f"upstream: {{fleet: {{http: {{url: 'http://127.0.0.1:{port}'}}}}}}")
+
+    for kill in range(KILLS):
+        with ExitStack() as here:  # the network is away every third time
+            if kill % 3:
+                receiver = here.enter_context(process(site, *receive))
+            agent = here.enter_context(running(site, *scaled()))
+            if kill % 2:
+                agent.run_for(dice.uniform(0.0, 0.5))
+            else:
+                until_made(agent, dice.randint(1, 20))
+            agent.stop(signal.SIGKILL)
+            if kill % 3:
+                receiver.stop(signal.SIGKILL)
+
+    with process(site, *receive), running(site, *scaled(), "--for", "1 s") as agent:
+        assert agent.wait() == 0
+    outbox = site.last_status()["outbox"]
+    assert outbox["made"] == outbox["delivered"] == sum(count_ids(dataset).values()) > 50
+    assert outbox["set_aside"] == []
