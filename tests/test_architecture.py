@@ -58,6 +58,7 @@ IMPORT_FIRMWARE_BRIDGE = (
     "edgeagent/sensors/bridge.py",
     "edgeagent/actuators/bridge.py",
     "edgeagent/buses/fake/*",
+    "edgeagent/buses/scan/*",
     "edgeagent/cli/bridge.py",
     "edgeagent/demo/*",
     "firmware_bridge/*",

@@ -7,7 +7,7 @@ from edgeagent.buses.fake.chip import WordRegisters
 from edgeagent.records import NS_PER_S
 from edgeagent.timebase import Clock
 
-CONVERSION, CONFIGURATION = 0x00, 0x01
+CONVERSION, CONFIGURATION, LOW_THRESHOLD, HIGH_THRESHOLD = 0x00, 0x01, 0x02, 0x03
 START, IDLE = 0x8000, 0x8000
 PAIRS = ((0, 1), (0, 3), (1, 3), (2, 3))  # by MUX, below 4
 FULL_SCALE_UV = (6_144_000, 4_096_000, 2_048_000, 1_024_000, 512_000, 256_000, 256_000, 256_000)  # by PGA
@@ -23,7 +23,7 @@ class Ads1115(WordRegisters):
 
     def __init__(self, clock: Clock, fake: Fake) -> None:
         super().__init__(clock, fake)
-        self.words = {CONVERSION: 0, CONFIGURATION: 0x8583}
+        self.words = {CONVERSION: 0, CONFIGURATION: 0x8583, LOW_THRESHOLD: 0x8000, HIGH_THRESHOLD: 0x7FFF}
         self._conversions = 0
         self._ready_ns: int | None = None
 

@@ -8,6 +8,7 @@ from edgeagent.records import NS_PER_S
 from edgeagent.timebase import Clock
 
 TEMPERATURE, CONFIGURATION = 0x00, 0x01
+THRESHOLDS = {0x02: b"\x4b\x00", 0x03: b"\x50\x00"}  # 75 and 80 degC, until someone sets others
 
 
 class Lm75(FakeChip):
@@ -36,7 +37,7 @@ class Lm75(FakeChip):
             )
 
     def answer(self, n: int) -> bytes:
-        here = self._configuration
+        here = THRESHOLDS.get(self._pointer, self._configuration)
         if self._pointer == TEMPERATURE:
             here = (self._temperature() & 0xFFFF).to_bytes(2, "big")
         return (here * n)[:n]
