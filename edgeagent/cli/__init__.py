@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,6 +29,20 @@ OK, FAULTS, USAGE, DEGRADED, NOT_RUNNING, BUG = 0, 1, 2, 3, 4, 70
 
 _MACHINES = ("x86_64", "aarch64", "armv7l")
 _FOLDER = Path(__file__).parent
+
+
+class Duration(click.ParamType[float]):
+    """`10s`, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from edgeagent.config.quantities import DURATION, parse_quantity
+
+        try:
+            return parse_quantity(str(value), DURATION)
+        except Fault as fault:
+            self.fail(str(fault), param, ctx)
 
 
 class _Commands(click.Group):

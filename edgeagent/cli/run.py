@@ -14,25 +14,13 @@ from edgeagent.agent.fit import check
 from edgeagent.agent.outgoing import Outgoing
 from edgeagent.agent.run import Agent, Job, Store
 from edgeagent.agent.threads import Inbox
-from edgeagent.cli import FAULTS, OK
-from edgeagent.config.quantities import DURATION, parse_quantity
+from edgeagent.cli import FAULTS, OK, Duration
 from edgeagent.config.schema import Config
-from edgeagent.errors import ConfigFault
 from edgeagent.health.progress import Progress
 from edgeagent.records import Draft
 from edgeagent.timebase import new_run
 
 DEFAULT_CONFIG = "/etc/edgeagent/edgeagent.yaml"
-
-
-class _Duration(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return parse_quantity(str(value), DURATION)
-        except ConfigFault as fault:
-            self.fail(str(fault), param, ctx)
 
 
 class _ClockSpec(click.ParamType[RealClock]):
@@ -58,7 +46,7 @@ class _ClockSpec(click.ParamType[RealClock]):
     help="The YAML file.",
 )
 @click.option("--once", is_flag=True, help="Until each pipeline has predicted once, deliver, exit.")
-@click.option("--for", "for_s", type=_Duration(), help='For a time ("10s"), deliver, exit.')
+@click.option("--for", "for_s", type=Duration(), help='For a time ("10s"), deliver, exit.')
 @click.option("--dry-run", is_flag=True, help="Read, predict, decide and print; drive, store, send nothing.")
 @click.option(
     "--journal",
