@@ -54,7 +54,7 @@ def bridge(*args: str) -> int:
 def test_monitor_prints_the_traffic_of_both_directions_decoded(
     board: VirtualBoard, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bridge("monitor", board.path, "--for", "0.5s") == OK
+    assert bridge("monitor", board.path, "--for", "0.8s") == OK
     out = capsys.readouterr().out
     assert re.search(r"^ +0\.\d{3} > HelloRequest", out, re.MULTILINE)
     assert "< Hello           virtual-motor 1.0.0 (build virtual) on virtual-0001" in out
