@@ -42,12 +42,15 @@ Truth = Callable[[int, int], str | None]
 
 
 class ModelPlan(NamedTuple):
-    """What the core must know of a model; the bundle and the worker know the rest."""
+    """What the core must know of a model; the bundle and the worker know the rest.
+
+    `sha256` has each variant's, by the variant's name.
+    """
 
     key: str
     name: str
     version: str
-    sha256: str
+    sha256: Mapping[str, str]
     requested: str
     labels: tuple[str, ...]
     max_missing: float
@@ -337,7 +340,7 @@ class Core:
 
 
 def _prediction(plan: PipelinePlan, window: Window, arrival: Arrival, now_ns: int) -> Prediction:
-    model = plan.model or ModelPlan("", "", "", "", "", (), 1.0)
+    model = plan.model or ModelPlan("", "", "", {}, "", (), 1.0)
     best = sorted(arrival.scores, reverse=True)
     return Prediction(
         pipeline=plan.name,
@@ -346,7 +349,7 @@ def _prediction(plan: PipelinePlan, window: Window, arrival: Arrival, now_ns: in
         t_end_ns=window.t_end_ns,
         model=model.name,
         version=model.version,
-        sha256=model.sha256,
+        sha256=model.sha256.get(arrival.variant, ""),
         variant=arrival.variant,
         accelerator=arrival.accelerator,
         requested=model.requested,

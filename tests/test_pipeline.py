@@ -17,7 +17,8 @@ from edgeagent.sampling.sampler import Sampler
 
 LAYOUT = Layout(50.0, (Channel("x", "m/s2", 0.5),))
 PERIOD_NS = 20_000_000
-MODEL = ModelPlan("m", "toy", "1", "ab" * 32, "auto", ("calm", "wild"), max_missing=0.1)
+SHA256 = {"m_edgetpu.tflite": "cd" * 32, "m.tflite": "ab" * 32}
+MODEL = ModelPlan("m", "toy", "1", SHA256, "auto", ("calm", "wild"), max_missing=0.1)
 
 OVER = Rule(
     when='motion.label == "wild" and imu.x > 3',
@@ -73,6 +74,7 @@ def test_a_closed_window_becomes_one_request_and_its_answer_one_prediction_recor
     (draft,) = c.arrival(Arrival("motion", 1, (0.25, 0.75), "m.tflite", "cpu"), 2 * NS_PER_S).drafts
     assert draft.kind == "prediction"
     assert (draft.body["label"], draft.body["score"], draft.body["margin"]) == ("wild", 0.75, 0.5)
+    assert draft.body["sha256"] == "ab" * 32  # of the variant that answered
     assert draft.body["latency_ns"] == 2 * NS_PER_S - 50 * PERIOD_NS
     assert (c.waiting, c.counts.scored, c.counts.correct) == (0, 1, 1)
 
@@ -165,6 +167,15 @@ def test_report_says_which_predictions_become_records(text: str, expected: int) 
         scores = (0.9, 0.1) if i < 3 else (0.1, 0.9)
         made += len(c.arrival(Arrival("motion", i + 1, scores), (i + 1) * NS_PER_S).drafts)
     assert made == expected
+
+
+def test_an_answer_that_comes_after_those_to_later_windows_is_a_record_too() -> None:
+    c = started(core())
+    feed(c, 0, 150)
+    answers = [Arrival("motion", 2, skipped="stale"), Arrival("motion", 3, skipped="stale")]
+    answers.append(Arrival("motion", 1, skipped="worker", error="hung"))
+    made = [draft for arrival in answers for draft in c.arrival(arrival, 4 * NS_PER_S).drafts]
+    assert [draft.body["window_seq"] for draft in made] == [2, 3, 1]
 
 
 def test_nan_reaches_no_rule_and_no_model_as_a_number() -> None:

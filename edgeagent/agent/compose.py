@@ -97,7 +97,7 @@ def _plan(config: Config, name: str, pipeline: Pipeline, models: Mapping[str, Bu
         key=pipeline.model,
         name=bundle.name,
         version=bundle.version,
-        sha256=bundle.variants[0].sha256,
+        sha256={variant.name: variant.sha256 for variant in bundle.variants},
         requested=config.models[pipeline.model].accelerator,
         labels=bundle.labels,
         max_missing=bundle.max_missing,

@@ -45,12 +45,15 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """`tensors`: where a model has several inputs, which channels each takes."""
+
     channels: list[ChannelKeys]
     rate: Hz
     window: Seconds
     hop: Seconds
     max_missing: Fraction = 0.05
     scaling: Scaling
+    tensors: dict[str, list[str]] = {}
 
     def __post_init__(self) -> None:
         count = len(self.channels)
@@ -64,11 +67,19 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigFault(f"{samples:g} samples", where="window", expected="a whole number at this rate")
         if self.hop <= 0:
             raise ConfigFault("zero", where="hop", expected="more than 0 s")
+        names = [c.name for c in self.channels]
+        unknown = {name for taken in self.tensors.values() for name in taken} - set(names)
+        if unknown or not all(self.tensors.values()):
+            found = ", ".join(sorted(unknown)) or "an input without a channel"
+            raise ConfigFault(found, where="tensors", expected=f"some of {', '.join(names)} for each")
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """`tensors`: where a model has several outputs, which hold the scores, in the order of the labels."""
+
     labels: list[str]
     scores: Literal["probabilities"]
+    tensors: list[str] = []
 
     def __post_init__(self) -> None:
         if not self.labels or len(set(self.labels)) < len(self.labels):
@@ -155,7 +166,7 @@ class Golden(msgspec.Struct, frozen=True):
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle that is complete. `variants` are in order of preference; `sha256` is the first one's."""
+    """A bundle that is complete. `variants` are in order of preference."""
 
     folder: Path
     name: str
@@ -165,6 +176,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     hop_s: float
     max_missing: float
     scaling: Scaling
+    input_tensors: dict[str, list[str]]
+    output_tensors: tuple[str, ...]
     labels: tuple[str, ...]
     variants: tuple[Variant, ...]
     golden: Golden
@@ -173,10 +186,6 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     def samples(self) -> int:
         """How many samples a window has."""
         return round(self.window_s * self.layout.rate_hz)
-
-    @property
-    def sha256(self) -> str:
-        return self.variants[0].sha256
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -191,6 +200,8 @@ def load_bundle(folder: Path) -> Bundle:
         hop_s=keys.input.hop,
         max_missing=keys.input.max_missing,
         scaling=keys.input.scaling,
+        input_tensors=keys.input.tensors,
+        output_tensors=tuple(keys.output.tensors),
         labels=tuple(keys.output.labels),
         variants=tuple(Variant(v.file, folder / v.file, v.sha256, v.accelerator) for v in keys.variants),
         golden=Golden(folder / keys.golden.file, keys.golden.tolerance),

@@ -16,7 +16,7 @@ from edgeagent.inference import Answer
 from edgeagent.inference.bundle import Bundle, Variant
 from edgeagent.inference.golden import check_golden
 from edgeagent.inference.recovery import Recovery
-from edgeagent.inference.tflite import Signature
+from edgeagent.inference.tensors import Scored, Signature
 from edgeagent.records import NS_PER_S
 from edgeagent.timebase import Clock
 
@@ -36,8 +36,8 @@ class Runner(Protocol):
         """Wait until the model is there; the runtime's name. Raises BundleFault or InferenceFault."""
         ...
 
-    def predict(self, values: Float32Array) -> Float32Array:
-        """Scores float32[labels] for float32[samples, channels]. Raises InferenceFault."""
+    def predict(self, values: Float32Array) -> Scored:
+        """The answer to float32[samples, channels]. Raises InferenceFault."""
         ...
 
     def abort(self) -> None:
@@ -75,6 +75,8 @@ class ModelEngine(ABC):
         self._backend = ""
         self._last_error = ""
         self._why = ""
+        self._answers = 0
+        self._clipped = 0.0  # the sum of each answer's share
 
     @abstractmethod
     def _make_runner(self, variant: Variant) -> Runner:
@@ -101,6 +103,7 @@ class ModelEngine(ABC):
             "state": self._recovery.state,
             "restarts": max(self._launches - 1, 0),
             "last_error": self._last_error,
+            "clipped": self._clipped / max(self._answers, 1),
             "backend": self._backend,
             "pid": runner.pid if runner else None,
         }
@@ -118,12 +121,14 @@ class ModelEngine(ABC):
         assert self._running is not None
         variant, asked_ns = self._running, self._clock.now_ns()
         try:
-            scores = self._runner.predict(values)
+            scored = self._runner.predict(values)
         except InferenceFault as e:
             self._failed(variant, e)
             raise
         infer_ns = self._clock.now_ns() - asked_ns
-        return Answer(tuple(scores.tolist()), variant.name, variant.accelerator, infer_ns)
+        self._answers += 1
+        self._clipped += scored.clipped
+        return Answer(tuple(scored.scores.tolist()), variant.name, variant.accelerator, infer_ns)
 
     def _start(self) -> None:
         """Load the first variant that will, as far as the back-off allows."""
@@ -138,11 +143,11 @@ class ModelEngine(ABC):
 
     def _load(self, variant: Variant) -> None:
         self._launches += 1
-        self._runner = self._make_runner(variant)
+        runner = self._runner = self._make_runner(variant)
         if self._closed:
             raise InferenceFault(f"model {self.bundle.name} is closed")
-        self._backend = self._runner.load()
-        check_golden(self.bundle, variant.name, self._runner.predict)
+        self._backend = runner.load()
+        check_golden(self.bundle, variant.name, lambda values: runner.predict(values).scores)
         self._why = f"{variant.name} is the first of the bundle's variants for {self._requested}"
         if variant is not self._variants[0]:
             self._why = f"{variant.name}, because {self._last_error}"
@@ -172,10 +177,9 @@ class ModelEngine(ABC):
             )
 
     def _refuse_unfit(self, values: Float32Array) -> None:
-        expected = (self.bundle.samples, len(self.bundle.layout.channels))
-        if values.shape != expected:
+        if values.shape != self._shape:
             raise Bug(
-                f"a window of shape {values.shape} for model {self.bundle.name}, which takes {expected}"
+                f"a window of shape {values.shape} for model {self.bundle.name}, which takes {self._shape}"
             )
         if not np.isfinite(values).all():
             raise InferenceFault("a channel of the window has no sample at all, or one that is infinite")
@@ -202,10 +206,13 @@ def variants_for(bundle: Bundle, requested: str) -> tuple[Variant, ...]:
 
 def signature(bundle: Bundle) -> Signature:
     """What the runtime must know of a bundle."""
+    columns = {channel.name: i for i, channel in enumerate(bundle.layout.channels)}
     return Signature(
         bundle.samples,
-        len(bundle.layout.channels),
+        len(columns),
         len(bundle.labels),
         bundle.scaling.mean,
         bundle.scaling.std,
+        {tensor: [columns[name] for name in taken] for tensor, taken in bundle.input_tensors.items()},
+        bundle.output_tensors,
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeagent.inference.bundle import Bundle, Variant
 from edgeagent.inference.engine import ModelEngine, signature
+from edgeagent.inference.tensors import Scored
 from edgeagent.inference.tflite import TfliteModel, find_runtime, quiet_stderr
 from edgeagent.timebase import Clock
 
@@ -34,7 +35,7 @@ class _Here:
     def load(self) -> str:
         return self._model.backend
 
-    def predict(self, values: Float32Array) -> Float32Array:
+    def predict(self, values: Float32Array) -> Scored:
         return self._model.predict(values)
 
     def abort(self) -> None:

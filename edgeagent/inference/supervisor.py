@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from edgeagent.errors import BundleFault, InferenceFault
 from edgeagent.inference.bundle import Bundle, Variant
 from edgeagent.inference.engine import ModelEngine, signature
-from edgeagent.inference.tflite import Signature
-from edgeagent.inference.worker import ANSWER_BYTES, FAULT, OK, PREDICT, map_tensors, tensor_bytes
+from edgeagent.inference.tensors import Scored, Signature
+from edgeagent.inference.worker import ANSWER_BYTES, FAULT, OK, PREDICT, map_shared, shared_bytes
 from edgeagent.timebase import Clock
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ class _Child:
             self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             kept.enter_context(self._socket)
             handed.enter_context(theirs)
-            tensors = handed.enter_context(_memory("tensors", b"\0" * tensor_bytes(shape)))
+            tensors = handed.enter_context(_memory("tensors", b"\0" * shared_bytes(shape)))
             model_file = handed.enter_context(_memory("model", model))
-            self._values, self._scores = map_tensors(tensors.fileno(), shape)
+            self._shared = map_shared(tensors.fileno(), shape)
             stderr_fd, words_fd = os.pipe()
             self._stderr = kept.enter_context(open(stderr_fd, "rb", buffering=0))
             words = handed.enter_context(open(words_fd, "wb", buffering=0))
@@ -94,11 +94,11 @@ class _Child:
         self._socket.settimeout(self._deadline_s)
         return backend
 
-    def predict(self, values: Float32Array) -> Float32Array:
-        self._values[:] = values
+    def predict(self, values: Float32Array) -> Scored:
+        self._shared.values[:] = values
         self._send(PREDICT)
         self._receive("predicting")
-        return self._scores.copy()
+        return Scored(self._shared.scores.copy(), float(self._shared.clipped[0]))
 
     def abort(self) -> None:
         self._process.kill()

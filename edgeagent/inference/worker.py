@@ -1,7 +1,7 @@
 """The child process in which a model runs: `python -m edgeagent.inference.worker`, started by the supervisor only.
 
 It has three inherited descriptors: a SOCK_SEQPACKET socket, whose end-of-file is how it dies with its parent; a
-memfd with the tensors (float32: the window, then the scores); and a memfd with the model's bytes, which the parent
+memfd with float32: the window, the scores, how much was clipped; and a memfd with the model's bytes, which the parent
 has checked. It opens no device, imports no more of the agent than it must (memory), and answers each packet with
 one: OK and text, or FAULT and a fault's words as JSON.
 """
@@ -15,12 +15,13 @@ import resource
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from edgeagent.errors import Fault
-from edgeagent.inference.tflite import Signature, TfliteModel, find_runtime
+from edgeagent.inference.tensors import Signature
+from edgeagent.inference.tflite import TfliteModel, find_runtime
 
 if TYPE_CHECKING:
     from edgeagent.records import Float32Array
@@ -33,16 +34,24 @@ _NAME = "edgeagent-model"
 _KILL_FIRST = 500  # oom_score_adj: short of memory, the kernel is to take the worker and not the agent
 
 
-def tensor_bytes(signature: Signature) -> int:
+class Shared(NamedTuple):
+    """What lies in the shared memory: float32[samples, channels], float32[labels], float32[1]."""
+
+    values: Float32Array
+    scores: Float32Array
+    clipped: Float32Array
+
+
+def shared_bytes(signature: Signature) -> int:
     """The size of the shared memory."""
-    return 4 * (signature.samples * signature.channels + signature.labels)
+    return 4 * (signature.samples * signature.channels + signature.labels + 1)
 
 
-def map_tensors(fd: int, signature: Signature) -> tuple[Float32Array, Float32Array]:
-    """The shared window float32[samples, channels] and scores float32[labels]."""
-    memory = np.frombuffer(mmap.mmap(fd, tensor_bytes(signature)), dtype=np.float32)
-    values, scores = np.split(memory, [signature.samples * signature.channels])
-    return values.reshape(signature.samples, signature.channels), scores
+def map_shared(fd: int, signature: Signature) -> Shared:
+    memory = np.frombuffer(mmap.mmap(fd, shared_bytes(signature)), dtype=np.float32)
+    size = signature.samples * signature.channels
+    values, scores, clipped = np.split(memory, [size, size + signature.labels])
+    return Shared(values.reshape(signature.samples, signature.channels), scores, clipped)
 
 
 def main(channel: int, tensors: int, model_file: int) -> None:
@@ -59,13 +68,13 @@ def main(channel: int, tensors: int, model_file: int) -> None:
         os.write(channel, _fault(e))
         return
     os.write(channel, OK + model.backend.encode())
-    _serve(channel, model, *map_tensors(tensors, signature))
+    _serve(channel, model, map_shared(tensors, signature))
 
 
-def _serve(channel: int, model: TfliteModel, values: Float32Array, scores: Float32Array) -> None:
+def _serve(channel: int, model: TfliteModel, shared: Shared) -> None:
     while os.read(channel, len(PREDICT)):
         try:
-            scores[:] = model.predict(values)
+            shared.scores[:], shared.clipped[0] = model.predict(shared.values)
         except Fault as e:
             os.write(channel, _fault(e))
         else:

@@ -12,21 +12,25 @@ import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
-FLOAT32, INT32, UINT8, INT8 = 0, 2, 3, 9
-FULLY_CONNECTED, TILE, SOFTMAX, CUSTOM, QUANTIZE = 9, 69, 25, 32, 114
+FLOAT32, FLOAT16, INT32, UINT8, INT64, INT16, INT8 = 0, 1, 2, 3, 4, 7, 9
+DEQUANTIZE, FULLY_CONNECTED, RESHAPE, SOFTMAX, CUSTOM, TILE, QUANTIZE = 6, 9, 22, 25, 32, 69, 114
 _FULLY_CONNECTED_OPTIONS, _SOFTMAX_OPTIONS = 8, 9
 
 _Put = Callable[[Any, int], None]
 
 
 class Tensor(NamedTuple):
-    """One tensor; without `data` it is computed. `scale` 0 means that it is not quantized."""
+    """One tensor; without `data` it is computed. `scale` 0 means that it is not quantized.
+
+    Where `scale` is a tuple, each slice along the last axis has its own. `signature` is the shape, -1 where it is free.
+    """
 
     shape: tuple[int, ...]
     type: int
-    scale: float = 0.0
+    scale: float | tuple[float, ...] = 0.0
     zero_point: int = 0
     data: npt.NDArray[Any] | None = None
+    signature: tuple[int, ...] = ()
 
 
 class Op(NamedTuple):
@@ -80,8 +84,12 @@ def _tensor(b: Any, index: int, t: Tensor) -> int:
     if t.data is not None:
         fields[2] = _uint32(index + 1)
     if t.scale:
-        scale, zero = _array(b, [t.scale], "<f4"), _array(b, [t.zero_point], "<i8")
-        fields[4] = _offset(_table(b, {2: scale, 3: zero}))
+        scales = t.scale if isinstance(t.scale, tuple) else (t.scale,)
+        scale, zero = _array(b, scales, "<f4"), _array(b, [t.zero_point] * len(scales), "<i8")
+        axis = _int32(len(t.shape) - 1 if len(scales) > 1 else 0)
+        fields[4] = _offset(_table(b, {2: scale, 3: zero, 6: axis}))
+    if t.signature:
+        fields[7] = _array(b, t.signature, "<i4")
     return _table(b, fields)
 
 
@@ -125,3 +133,12 @@ def model(
     root = _table(b, {0: _uint32(3), 1: codes, 2: _offsets(b, [graph]), 4: _offsets(b, buffers)})
     b.Finish(root, b"TFL3")
     return bytes(b.Output())
+
+
+def passing(*tensors: Tensor) -> bytes:
+    """A model that hands each of its inputs on as it is, laid out in one row: output i is input i."""
+    n = len(tensors)
+    rows = [t._replace(shape=(1, int(np.prod(t.shape))), signature=()) for t in tensors]
+    flat = Tensor((2,), INT32, data=np.array([1, -1], np.int32))
+    ops = [Op(RESHAPE, (i, 2 * n), (n + i,)) for i in range(n)]
+    return model([*tensors, *rows, flat], ops, range(n), range(n, 2 * n))

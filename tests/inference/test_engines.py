@@ -126,6 +126,18 @@ def test_a_window_with_nan_in_it_is_refused_and_the_model_goes_on(
         assert engine.status()["restarts"] == 0
 
 
+def test_status_tells_what_share_of_the_values_was_beyond_the_models_range(
+    build: Build, bundle: Bundle, clock: VirtualClock
+) -> None:
+    """Golden vectors do not count. A third of one window in two is a sixth."""
+    with closing(build(bundle, "auto", clock)) as engine:
+        engine.start()
+        assert engine.status()["clipped"] == 0
+        engine.predict(np.full_like(WINDOW, 10.0))
+        engine.predict(np.array([[10.0, 10.0, 1e6]] * 4, np.float32))
+        assert engine.status()["clipped"] == pytest.approx(1 / 6)
+
+
 def test_a_window_of_another_shape_is_our_bug(build: Build, bundle: Bundle, clock: VirtualClock) -> None:
     with closing(build(bundle, "auto", clock)) as engine, pytest.raises(Bug, match=r"\(1, 3\)"):
         engine.predict(np.zeros((1, 3), np.float32))

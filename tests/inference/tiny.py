@@ -67,6 +67,6 @@ def write_bundle(folder: Path, models: Sequence[bytes] = (), *, accelerator: str
     (folder / "golden.npz").touch()
     bundle = load_bundle(folder)
     runtime = TfliteModel(find_runtime(), classifier(), signature(bundle))
-    outputs = np.array([runtime.predict(one) for one in windows()])
+    outputs = np.array([runtime.predict(one).scores for one in windows()])
     np.savez(folder / "golden.npz", inputs=windows(), outputs=outputs)
     return bundle

@@ -1,0 +1,238 @@
+"""Between a window and a model's tensors: scaling, quantization and back, the same for every runtime.
+
+Quantized (int8, uint8, int16) means real = scale x (integer - zero point), one scale for the tensor or one for each
+slice along an axis. Integers without a scale are taken for the values themselves. What does not fit into the tensor's
+type is clipped, and counted: a bundle whose scaling is not the model's shows there first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from edgeagent.errors import BundleFault
+
+if TYPE_CHECKING:
+    from edgeagent.records import Float32Array
+
+_TYPES = ("int8", "uint8", "int16", "float16", "float32")
+
+
+class Signature(NamedTuple):
+    """What the bundle says of its model: float32[samples, channels] in, one score a label out.
+
+    `mean` and `std` are the scaling: x' = (x - mean) / std, a number a channel. `inputs` says which columns of the
+    window each input tensor takes (empty: there is one, and it takes all), `outputs` which output tensors hold the
+    scores, one after the other (empty: the only one).
+    """
+
+    samples: int
+    channels: int
+    labels: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    inputs: Mapping[str, Sequence[int]] = {}
+    outputs: Sequence[str] = ()
+
+
+class Scored(NamedTuple):
+    """A model's answer: `scores` float32[labels], and the share of the window's values that had to be clipped."""
+
+    scores: Float32Array
+    clipped: float
+
+
+class Tensor(NamedTuple):
+    """An input or output as the runtime describes it; a dimension that is free is -1."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    scales: Sequence[float] = ()
+    zero_points: Sequence[int] = ()
+    axis: int = 0
+
+
+class Encoder:
+    """Fills one input tensor, in buffers that are made once.
+
+    The arithmetic is that of LiteRT's own QUANTIZE kernel, bit for bit: times the inverse of the scale in float32,
+    round half to even, add the zero point, clip.
+
+    Args:
+        tensor: Its shape has no free dimension any more.
+        columns: Which columns of the window go in.
+        signature: The bundle's.
+    """
+
+    def __init__(self, tensor: Tensor, columns: Sequence[int], signature: Signature) -> None:
+        shape = (signature.samples, len(columns))
+        if math.prod(tensor.shape) != math.prod(shape):
+            raise BundleFault(
+                f"the model's input {tensor.name} has the shape {list(tensor.shape)}",
+                expected=f"{math.prod(shape)} values ({shape[0]} samples of {shape[1]} channels)",
+                hint=_TRAINED_ON,
+            )
+        self.clipped = 0
+        self._columns = None if len(columns) == signature.channels else list(columns)
+        # Whole arrays, not one row to broadcast: 2.7 us an operation on 100 x 6 instead of 8.
+        self._mean = np.tile(np.array(signature.mean, np.float32)[list(columns)], (shape[0], 1))
+        self._std = np.tile(np.array(signature.std, np.float32)[list(columns)], (shape[0], 1))
+        self._scaled, self._kept = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        self._is_clipped = np.empty(shape, np.bool_)
+        self._tensor = np.empty(tensor.shape, tensor.dtype)
+        self._flat = self._tensor.reshape(shape)
+        self._limits = _limits(tensor.dtype)
+        self._is_integer = tensor.dtype.kind in "iu"
+        self._inverse_scale, self._zero_point = np.float32(1), np.float32(0)
+        if tensor.scales:
+            scale, self._zero_point = _scale_and_zero(tensor, shape)
+            self._inverse_scale = np.float32(1) / scale
+
+    def encode(self, values: Float32Array) -> Any:
+        """The tensor for float32[samples, channels], none of them NaN; `clipped` tells how many were beyond it."""
+        x = self._scaled
+        np.subtract(values if self._columns is None else values[:, self._columns], self._mean, out=x)
+        np.divide(x, self._std, out=x)
+        if self._is_integer:
+            np.multiply(x, self._inverse_scale, out=x)
+            np.rint(x, out=x)
+            np.add(x, self._zero_point, out=x)
+        if self._limits is not None:
+            np.maximum(x, self._limits[0], out=self._kept)  # np.clip takes 21 us for what these do in 6
+            np.minimum(self._kept, self._limits[1], out=self._kept)
+            np.not_equal(x, self._kept, out=self._is_clipped)
+            self.clipped = int(np.count_nonzero(self._is_clipped))
+            x = self._kept
+        np.copyto(self._flat, x, casting="unsafe")
+        return self._tensor
+
+
+class Decoder:
+    """Turns one output tensor into float32 scores, as the DEQUANTIZE kernel does."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._scale: Any = None
+        if tensor.scales:
+            self._scale, self._zero_point = _scale_and_zero(tensor, (math.prod(tensor.shape),))
+
+    def decode(self, tensor: Any) -> Float32Array:
+        """float32[n]."""
+        scores: Float32Array = tensor.reshape(-1).astype(np.float32)
+        if self._scale is not None:
+            scores -= self._zero_point
+            scores *= self._scale
+        return scores
+
+
+class Codec:
+    """All inputs and outputs of one model.
+
+    Args:
+        inputs: As the runtime lists them, once they have their final shapes.
+        outputs: Likewise.
+        signature: What the bundle promises of them.
+
+    Raises BundleFault if the model is not the bundle's.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], signature: Signature) -> None:
+        for what, tensors in (("input", inputs), ("output", outputs)):
+            for tensor in tensors:
+                _must_be_known(tensor, what)
+        columns = input_columns([tensor.name for tensor in inputs], signature)
+        self.encoders = [Encoder(t, columns[t.name], signature) for t in inputs]
+        """One an input, in the runtime's order."""
+        self.wanted = wanted_outputs([tensor.name for tensor in outputs], signature)
+        """Which outputs hold the scores, by their place in the runtime's list, in order."""
+        self._decoders = [Decoder(outputs[i]) for i in self.wanted]
+        sizes = [math.prod(outputs[i].shape) for i in self.wanted]
+        if sum(sizes) != signature.labels:
+            shapes = " and ".join(str(list(outputs[i].shape)) for i in self.wanted)
+            raise BundleFault(
+                f"the model's output has the shape {shapes}",
+                expected=f"{signature.labels} values (a score for each of {signature.labels} labels)",
+                hint=_TRAINED_ON,
+            )
+        self._values = signature.samples * sum(len(taken) for taken in columns.values())
+
+    def decode(self, tensors: Sequence[Any]) -> Scored:
+        """The scores from the `wanted` outputs, and how much of what was encoded last had to be clipped."""
+        clipped = 0
+        for encoder in self.encoders:
+            clipped += encoder.clipped
+        if len(tensors) == 1:
+            return Scored(self._decoders[0].decode(tensors[0]), clipped / self._values)
+        parts = [decoder.decode(tensor) for decoder, tensor in zip(self._decoders, tensors, strict=True)]
+        return Scored(np.concatenate(parts), clipped / self._values)
+
+
+_TRAINED_ON = "Make bundle.yaml say what the model was trained on"
+
+
+def input_columns(names: Sequence[str], signature: Signature) -> Mapping[str, Sequence[int]]:
+    """The columns of the window that each input takes. Raises BundleFault if that is not said of just these inputs."""
+    if len(names) == 1 and not signature.inputs:
+        return {names[0]: range(signature.channels)}
+    if sorted(names) != sorted(signature.inputs):
+        raise BundleFault(
+            f"the model's inputs are {', '.join(names)}, the bundle's {', '.join(signature.inputs) or 'not named'}",
+            expected="input.tensors in bundle.yaml with the channels for each input",
+        )
+    return signature.inputs
+
+
+def wanted_outputs(names: Sequence[str], signature: Signature) -> list[int]:
+    """Where the outputs with the scores stand among all. Raises BundleFault if that cannot be known."""
+    if len(names) == 1 and not signature.outputs:
+        return [0]
+    if not signature.outputs or set(signature.outputs) - set(names):
+        raise BundleFault(
+            f"the model's outputs are {', '.join(names)}, the bundle's {', '.join(signature.outputs) or 'not named'}",
+            expected="output.tensors in bundle.yaml with those that hold the scores, in the order of the labels",
+        )
+    return [list(names).index(name) for name in signature.outputs]
+
+
+def settled_shape(tensor: Tensor, values: int) -> tuple[int, ...]:
+    """The shape with its free dimensions filled, so that it holds so many values.
+
+    The last free one takes what there is; those before it (the batch) are 1.
+    """
+    free = [i for i, n in enumerate(tensor.shape) if n < 0]
+    shape = [1 if n < 0 else n for n in tensor.shape]
+    if free:
+        shape[free[-1]] = max(values // max(math.prod(shape), 1), 1)
+    return tuple(shape)
+
+
+def _must_be_known(tensor: Tensor, what: str) -> None:
+    if tensor.dtype.name not in _TYPES:
+        raise BundleFault(
+            f"the model's {what} {tensor.name} is {tensor.dtype.name}", expected=f"one of {', '.join(_TYPES)}"
+        )
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[np.float32, np.float32] | None:
+    """The least and the greatest value of a type; None for float32, which holds all there is."""
+    if dtype == np.float32:
+        return None
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return np.float32(limits.min), np.float32(limits.max)
+
+
+def _scale_and_zero(tensor: Tensor, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Scale and zero point, each one number, or an array of `shape`, the order of values being the tensor's."""
+    return _spread(tensor.scales, tensor, shape), _spread(tensor.zero_points, tensor, shape)
+
+
+def _spread(numbers: Sequence[float], tensor: Tensor, shape: tuple[int, ...]) -> Any:
+    if len(numbers) == 1:
+        return np.float32(numbers[0])
+    along = [1] * len(tensor.shape)
+    along[tensor.axis] = len(numbers)
+    one_each = np.array(numbers, np.float32).reshape(along)
+    return np.broadcast_to(one_each, tensor.shape).reshape(shape)
