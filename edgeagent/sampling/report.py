@@ -27,7 +27,8 @@ class Report:
         if last is not None:
             if self._changes_only and (last.label, last.skipped) == (prediction.label, prediction.skipped):
                 return False
-            if prediction.t_end_ns - last.t_end_ns < self._every_ns:
+            # A slow answer comes after those to later windows: of `all` it is one like any other.
+            if self._every_ns and prediction.t_end_ns - last.t_end_ns < self._every_ns:
                 return False
         self._last = prediction
         return True

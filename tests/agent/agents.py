@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -249,7 +249,7 @@ def running(
     return process(site, "run", "-c", site.config, *options, env=env)
 
 
-def children(pid: int) -> Sequence[int]:
-    """The processes that a process has started."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+def worker_of(agent: Running) -> int:
+    """The process of its one model."""
+    (model,) = agent.status()["models"].values()
+    return int(model["pid"])

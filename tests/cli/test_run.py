@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from agents import COUNTER, IMU, MOTION, WIRE, Site, children, running, scaled, wait_for
+from agents import COUNTER, IMU, MOTION, WIRE, Site, running, scaled, wait_for, worker_of
 
 from edgeagent.cli import BUG, FAULTS, OK
 
@@ -44,7 +44,7 @@ def test_it_stops_within_2_s_though_all_hangs_that_can(site: Site) -> None:
         site.write(sensors, upstream(f"http://127.0.0.1:{deaf.getsockname()[1]}"))
         with running(site, *scaled()) as agent:
             agent.until(lambda s: s["models"]["activity"]["state"] == "ok" and s["outbox"]["made"])
-            (worker,) = children(agent.pid)
+            worker = worker_of(agent)
             site.feel("block")
             os.kill(worker, signal.SIGSTOP)
             agent.until(lambda s: s["sensors"]["counter"]["state"] == "hung")
