@@ -10,6 +10,7 @@ from types import ModuleType
 import msgspec
 
 from edgeagent.agent.state import state_folder
+from edgeagent.buses.i2c import bus_path
 from edgeagent.config import load as config
 from edgeagent.config import parts, schema
 from edgeagent.config.findings import Finding, Report, dotted, listed, nearest
@@ -73,6 +74,7 @@ class _Fitting:
                 self._marks.key(("sensors",)), "there is no sensor", expected="sensors: {NAME: ...}"
             )
         self._drivers()
+        self._addresses()
         for name, model in self._draft.models.items():
             self._model(name, model)
         for name, pipeline in self._draft.pipelines.items():
@@ -103,6 +105,26 @@ class _Fitting:
             self._advised("actuators", actuator.part, ("actuators", name))
         for name, sink in self._draft.upstream.items():
             self._advised("upstream", sink.part, ("upstream", name, sink.part.file))
+
+    def _addresses(self) -> None:
+        """Two chips cannot answer at one address of one bus. A fake has a bus of its own."""
+        taken: dict[tuple[str, int], str] = {}
+        for name, part in self._draft.sensors.items():
+            bus, address = getattr(part.options, "bus", None), getattr(part.options, "address", None)
+            if not isinstance(bus, str) or not isinstance(address, int) or bus.startswith("fake:"):
+                continue
+            try:
+                other = taken.setdefault((bus_path(bus), address), name)
+            except ConfigFault as fault:
+                self._fault(("sensors", name, "bus"), fault)
+                continue
+            if other != name:
+                twice = ConfigFault(
+                    f"{other} is at {address:#04x} of {bus_path(bus)} already",
+                    expected="another address or bus",
+                    hint="Most chips have a pin that changes their address; else an I2C multiplexer or a second bus.",
+                )
+                self._fault(("sensors", name), twice)
 
     def _advised(self, folder: str, part: schema.Part, path: KeyPath) -> ModuleType:
         """The part's module, after its `advise` has been heard."""

@@ -69,3 +69,24 @@ def test_the_path_of_a_bundle_is_relative_to_the_file(tmp_path: Path) -> None:
     bundle = tmp_path / "bundles" / "mine"
     shutil.copytree(own_bundles() / "activity", bundle, ignore=shutil.ignore_patterns("recording", "*.py"))
     assert said(tmp_path, IMU + "models: {activity: {bundle: bundles/mine}}\n") == []
+
+
+def test_two_sensors_at_one_address_of_one_bus_are_a_fault_however_the_bus_is_written(tmp_path: Path) -> None:
+    text = (
+        DEVICE
+        + """sensors:
+  a: {driver: tmp102, bus: i2c-1, address: 0x48}
+  b: {driver: tmp102, bus: i2c-1, address: 0x49}
+  c: {driver: tmp102, bus: i2c-0, address: 0x48}
+  d: {driver: ads1115, bus: /dev/i2c-1, address: 0x48}
+"""
+    )
+    (fault,) = said(tmp_path, text)
+    assert fault.startswith("6:3: sensors.d: a is at 0x48 of /dev/i2c-1 already")
+
+
+def test_fakes_have_a_bus_each_and_a_bus_of_no_known_name_is_a_fault(tmp_path: Path) -> None:
+    fakes = "sensors: {a: {driver: tmp102, bus: 'fake:tmp102'}, b: {driver: tmp102, bus: 'fake:tmp102'}}\n"
+    assert said(tmp_path, DEVICE + fakes) == []
+    (fault,) = said(tmp_path, DEVICE + "sensors: {a: {driver: tmp102, bus: spi0}}\n")
+    assert "sensors.a.bus: no I2C bus is called 'spi0', expected i2c-1, or fake:CHIP" in fault
