@@ -16,7 +16,9 @@ from firmware_bridge.messages import (
     Message,
     Result,
     Samples,
+    Set,
     Time,
+    TimeRequest,
 )
 from firmware_bridge.samples import enabled, readings
 
@@ -37,16 +39,27 @@ def in_words(message: Message, hello: Hello | None) -> str:
             return _samples(message, hello)
         case Heartbeat() if hello is not None:
             return _heartbeat(message, hello)
-        case Ack():
-            return f"{_output(message.output, hello)} = {message.value:g}: {result_text(message.result)}"
-        case ConfigAck():
-            return f"{message.rate_hz:g} Hz, channels {message.enabled:b}: {result_text(message.result)}"
-        case Time():
-            return f"received at {message.received_us / 1e6:.6f} s, answered at {message.sent_us / 1e6:.6f} s"
         case Log():
             return log_text(message)
         case Fault():
             return fault_text(message, hello)
+    return _exchange(message, hello)
+
+
+def _exchange(message: Message, hello: Hello | None) -> str:
+    """A request or its answer."""
+    match message:
+        case Set():
+            limit = f" for {message.max_on_ms / 1000:g} s at most" if message.max_on_ms else ""
+            return f"{_output(message.output, hello)} := {message.value:g}{limit}"
+        case Ack():
+            return f"{_output(message.output, hello)} = {message.value:g}: {result_text(message.result)}"
+        case ConfigAck():
+            return f"{message.rate_hz:g} Hz, channels {message.enabled:b}: {result_text(message.result)}"
+        case TimeRequest():
+            return f"id {message.id}"
+        case Time():
+            return f"received at {message.received_us / 1e6:.6f} s, answered at {message.sent_us / 1e6:.6f} s"
     return ", ".join(f"{f.name} {getattr(message, f.name)}" for f in message.FIELDS)
 
 

@@ -101,7 +101,7 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
     return [
         (
             "sensor",
-            ("state", "samples", "missing", "rate"),
+            ("state", "samples", "missing", "rate", "trouble"),
             [
                 (
                     name,
@@ -109,6 +109,7 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
                     counts["samples"].get(name, 0),
                     counts["samples_missing"].get(name, 0),
                     f"{s['true_rate_hz']:.2f} Hz" if s.get("true_rate_hz") else None,
+                    _trouble(s),
                 )
                 for name, s in status["sensors"].items()
             ],
@@ -177,3 +178,12 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
             ],
         ),
     ]
+
+
+def _trouble(sensor: dict[str, Any]) -> str:
+    """What a sensor has counted, but for what is no trouble: `2 bad frames, 1 resets`."""
+    counted = {key: n for key, n in sensor.items() if type(n) is int and n and key not in _NO_TROUBLE}
+    return ", ".join(f"{n} {key.replace('_', ' ')}" for key, n in counted.items())
+
+
+_NO_TROUBLE = ("good_frames", "logs")

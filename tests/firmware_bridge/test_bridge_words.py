@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from links import HELLO
 
-from firmware_bridge.messages import ChannelInfo, Fault, Log, Samples
+from firmware_bridge.messages import ChannelInfo, Fault, Log, Samples, Set
 from firmware_bridge.samples import readings
 from firmware_bridge.vectors import MESSAGE_EXAMPLES
 from firmware_bridge.versions import VersionRange
@@ -63,6 +63,7 @@ def test_every_message_has_words_in_one_line(message: object, hello: object) -> 
     [
         (Samples(30, 0, 0, 0, 1, b"\xf0\x00"), "seq 30 x 1  current 2.4 A"),
         (Samples(30, 0, 0, 0, 1, b"\xf0"), "seq 30: 1 bytes that do not fit HELLO"),
+        (Set(7, 0, 1.0, 1500), "relay := 1 for 1.5 s at most"),
         (Log(1, "no sensor"), "error: no sensor"),
         (Fault(1, 0, ""), "its dead-man switch has acted"),
         (Fault(2, 1, ""), "fan is off: max_on ran out"),
