@@ -121,7 +121,7 @@ class Walker:
             values[missing.name] = self._wrong(
                 path,
                 f"the key '{missing.encode_name}' is missing",
-                expected=f"{missing.encode_name}: {_describe(missing.type)}",
+                expected=f"{missing.encode_name}: {describe(missing.type)}",
             )
         required = {f.name for f in msgspec.structs.fields(struct) if f.required}
         sound = self._sound(values)
@@ -258,7 +258,7 @@ class Walker:
                 self._report.findings += attempt.findings
                 return value
         return self._wrong(
-            path, "does not fit", found=_found(node), expected=listed(_describe(one) for one in wanted)
+            path, "does not fit", found=_found(node), expected=listed(describe(one) for one in wanted)
         )
 
     def _scalar(self, node: Node, kind: Any, notes: tuple[Any, ...], path: Path) -> Any:
@@ -332,12 +332,12 @@ def _found(node: Node) -> str:
     return repr(node.value) if plain_value else _kind(node)
 
 
-def _describe(wanted: Any) -> str:
+def describe(wanted: Any) -> str:
     """An annotation in a technician's words."""
     kind, notes = _peel(wanted)
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
-        return listed(_describe(one) for one in get_args(kind) if one is not type(None))
+        return listed(describe(one) for one in get_args(kind) if one is not type(None))
     if origin in (dict, Mapping) or _is_struct(kind):
         return "`key: value` pairs"
     if origin in (list, tuple):
@@ -345,4 +345,4 @@ def _describe(wanted: Any) -> str:
     return expected(kind, notes)
 
 
-__all__ = ["WRONG", "Walker"]
+__all__ = ["WRONG", "Walker", "describe"]

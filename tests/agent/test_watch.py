@@ -14,7 +14,7 @@ from edgeagent.buses import Buses
 from edgeagent.buses.fake import Fake
 from edgeagent.buses.fake.port import FakePort
 from edgeagent.records import NS_PER_S
-from edgeagent.sensors import Context, lm75, serial_text
+from edgeagent.sensors import Context, Sensor, lm75, serial_text
 from edgeagent.sensors.lines import Column
 from edgeagent.timebase import Clock
 
@@ -106,7 +106,7 @@ def test_an_unplug_and_replug_is_shown_and_what_was_known_stays(tmp_path: Path) 
     back.unplug()
 
 
-def text_sensor(path: str, clock: Clock) -> serial_text.Sensor:
+def text_sensor(path: str, clock: Clock) -> Sensor:
     options = serial_text.Options(port=path, channels=[Column(name="c", unit="degC")])
     return serial_text.build("press", options, Context(clock, Buses(clock)))
 

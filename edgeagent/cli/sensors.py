@@ -1,0 +1,229 @@
+"""List the sensor drivers (`sensors list`), or watch one sensor of a config live (`sensors read NAME`)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import groupby
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from edgeagent.agent.clock import RealClock
+from edgeagent.agent.control import Refused, ask
+from edgeagent.agent.state import run_folder, state_folder
+from edgeagent.agent.watch import Watch
+from edgeagent.buses import Buses
+from edgeagent.cli import FAULTS, OK, Duration
+from edgeagent.cli.status import SERVICE
+from edgeagent.config import load, parts
+from edgeagent.config.catalogue import Driver, sensor_drivers
+from edgeagent.config.findings import listed, nearest
+from edgeagent.config.schema import Config, Part
+from edgeagent.errors import ConfigFault, DeviceFault, StorageFault
+from edgeagent.records import Channel
+from edgeagent.sensors import Context
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+REFRESH_S = 0.25
+CURVE_BUCKETS = 32
+SHOWN_CHANGES = 5
+
+
+@click.group(name="sensors", help=__doc__)
+def command() -> None:
+    """The group."""
+
+
+# --- list ---------------------------------------------------------------------------------------------
+
+
+@command.command(name="list")
+@click.argument("drivers", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a driver, in a list.")
+def list_(drivers: tuple[str, ...], as_json: bool) -> int:
+    """Every driver that `driver:` may name: what it reads, its channels and units, its options."""
+    there = {driver.name: driver for driver in sensor_drivers()}
+    for name in drivers:
+        if name not in there:
+            raise ConfigFault(
+                f"there is no sensor driver {name!r}", expected=listed(there), hint=nearest(name, list(there))
+            )
+    chosen = [driver for name, driver in there.items() if not drivers or name in drivers]
+    if as_json:
+        print(msgspec.json.encode(chosen).decode())
+    else:
+        click.echo("\n\n".join("\n".join(_described(driver)) for driver in chosen))
+    return OK
+
+
+def _described(driver: Driver) -> Iterator[str]:
+    yield click.style(driver.name, bold=True) + (f"  {driver.summary}" if driver.summary else "")
+    if driver.trouble:
+        yield f"  {driver.trouble}"
+        return
+    yield f"  channels: {_by_unit(driver.channels) or f'as {driver.channels_from} says'}"
+    width = max((len(option.key) for option in driver.options), default=0)
+    for option in driver.options:
+        wanted = "required" if option.default is None else f"default {option.default}"
+        yield f"  {option.key:<{width}}  {option.takes}; {wanted}"
+
+
+def _by_unit(channels: tuple[Channel, ...]) -> str:
+    """`acc_x acc_y acc_z (m/s2), temperature (degC)`."""
+    groups = ((unit, [c.name for c in group]) for unit, group in groupby(channels, key=lambda c: c.unit))
+    return ", ".join(" ".join(names) + (f" ({unit})" if unit else "") for unit, names in groups)
+
+
+# --- read ---------------------------------------------------------------------------------------------
+
+
+@command.command()
+@click.argument("name")
+@click.option("-c", "--config", type=click.Path(path_type=Path), required=True, help="The YAML file.")
+@click.option("--for", "for_s", type=Duration(), help='Stop after this time ("10s"); otherwise at Ctrl-C.')
+@click.option("--json", "as_json", is_flag=True, help="Print nothing but a summary at the end, as JSON.")
+def read(name: str, config: Path, for_s: float | None, as_json: bool) -> int:
+    """Watch one sensor: its values with range, rate, errors and a curve. Unplug it and plug it in again.
+
+    Exit code 1 if it gave nothing, or is not well at the end.
+    """
+    draft = _draft(config)
+    part = _sensor(draft, name, config)
+    _refuse_if_an_agent_has_it(draft, name, config)
+    clock = RealClock()
+    sensor = parts.find("sensors", part.file).build(name, part.options, Context(clock, Buses(clock)))
+    watch = Watch(name, sensor, clock)
+    try:
+        with suppress(KeyboardInterrupt):
+            if as_json or not sys.stdout.isatty():
+                _plainly(watch, for_s, quiet=as_json)
+            else:
+                _live(watch, for_s)
+        if as_json:
+            print(json.dumps(watch.summary()))
+        return OK if watch.state == "ok" and watch.samples else FAULTS
+    finally:
+        watch.close()
+
+
+def _draft(config: Path) -> Config:
+    """What could be read of the file: a fault in another section does not keep one from reading a sensor."""
+    loaded = load.load(config)
+    if loaded.draft is None:
+        raise ConfigFault("\n".join(map(str, loaded.findings)))
+    for finding in loaded.findings:
+        if finding.severity == "fault":
+            print(finding, file=sys.stderr)
+    return loaded.draft
+
+
+def _sensor(draft: Config, name: str, config: Path) -> Part:
+    if name not in draft.sensors:
+        raise ConfigFault(
+            f"there is no sensor {name!r} that could be read",
+            where=str(config),
+            expected=listed(draft.sensors) or "one under `sensors:`",
+            hint=nearest(name, list(draft.sensors)),
+        )
+    return draft.sensors[name]
+
+
+def _refuse_if_an_agent_has_it(draft: Config, name: str, config: Path) -> None:
+    """Two that read one device take each other's samples. Raises DeviceFault."""
+    for place in (run_folder(state_folder(draft.state)), SERVICE):
+        try:
+            status = ask(place, "status")
+        except (StorageFault, Refused):
+            continue
+        if name in status["sensors"] and Path(status["config"]).resolve() == config.resolve():
+            raise DeviceFault(
+                f"the agent (pid {status['pid']}) reads this sensor",
+                where=name,
+                hint="See `edgeagent status`, or stop the agent first: `sudo systemctl stop edgeagent`.",
+            )
+
+
+def _plainly(watch: Watch, for_s: float | None, *, quiet: bool) -> None:
+    """For a file or a pipe: a line a second, and none if `quiet`."""
+    next_s = 1.0
+    while for_s is None or watch.elapsed_s < for_s:
+        watch.step()
+        if not quiet and watch.elapsed_s >= next_s:
+            next_s = int(watch.elapsed_s) + 1.0
+            values = "  ".join(f"{s.name} {_number(s.last)} {s.unit}".rstrip() for s in watch.series)
+            print(f"{watch.elapsed_s:8.1f} s  {watch.state:<9} {values or watch.reason}", flush=True)
+
+
+def _live(watch: Watch, for_s: float | None) -> None:
+    """For a terminal: one screen that changes."""
+    from rich.live import Live
+
+    shown_s = 0.0
+    with Live(_view(watch), auto_refresh=False) as live:
+        while for_s is None or watch.elapsed_s < for_s:
+            watch.step()
+            if watch.elapsed_s - shown_s >= REFRESH_S:
+                shown_s = watch.elapsed_s
+                live.update(_view(watch), refresh=True)
+        live.update(_view(watch), refresh=True)
+
+
+def _view(watch: Watch) -> Group:
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    for column in ("channel", "unit"):
+        table.add_column(column, no_wrap=True)
+    for column in ("now", "least", "most"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column(f"the last {CURVE_BUCKETS * watch.bucket_s:g} s", no_wrap=True)
+    for s in watch.series:
+        numbers = (Text(_number(value)) for value in (s.last, s.low, s.high))
+        table.add_row(
+            Text(s.name, style="bold"), Text(s.unit), *numbers, Text(_curve(watch.recent(s)), style="cyan")
+        )
+    errors = ", ".join(
+        f"{cause} {n:g}" for cause, n in watch.errors().items() if n and cause != "true_rate_hz"
+    )
+    lines = [Text(f"errors: {errors}", style="yellow")] if errors else []
+    lines += [
+        Text(f"{at_s:8.1f} s  {state}  {why}", style="dim")
+        for at_s, state, why in watch.changes[-SHOWN_CHANGES:]
+    ]
+    return Group(Text.assemble(*_head(watch)), table, *lines)
+
+
+def _head(watch: Watch) -> Iterator[tuple[str, str]]:
+    yield watch.name, "bold"
+    yield f"  {watch.state}", "green" if watch.state == "ok" else "yellow"
+    rate = f"{watch.rate_hz():.4g} Hz"
+    if watch.layout is not None:
+        rate += f" of {watch.layout.rate_hz:g}"
+    yield f"  {watch.elapsed_s:.0f} s, {watch.samples} samples, {rate}", ""
+    if watch.missing or watch.lost:
+        yield f", {watch.missing} missing, {watch.lost} lost", "yellow"
+
+
+def _curve(values: list[float | None]) -> str:
+    """A space where nothing came: an unplugged cable is a hole in the curve."""
+    from edgeagent.demo.charts import spark
+
+    there = [value for value in values[-CURVE_BUCKETS:] if value is not None]
+    low, high = min(there, default=0.0), max(there, default=0.0)
+    middle = high - low <= abs(high) * 1e-6  # a steady value is a line half way up
+    return spark(values[-CURVE_BUCKETS:], low - 0.5 if middle else low, high + 0.5 if middle else high)
+
+
+def _number(value: float) -> str:
+    return "-" if isnan(value) else f"{value:.4g}"
