@@ -57,7 +57,8 @@ class Parts:
         self._driving = not dry_run
         self._models = models
         kept = _unchanged(config, previous)
-        built = compose.sensors(config, Context(clock, Buses(clock)))
+        self._buses: Buses = previous._buses if previous is not None else Buses(clock)
+        built = compose.sensors(config, Context(clock, self._buses))
         self.devices = {
             name: kept.get(name) or Device(name, sensor, clock, inbox) for name, sensor in built.items()
         }

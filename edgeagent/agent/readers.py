@@ -11,7 +11,7 @@ import msgspec
 
 from edgeagent.agent.threads import Announced, Inbox, spawn
 from edgeagent.errors import DeviceDenied, DeviceFault, DeviceGone, WrongDevice
-from edgeagent.records import NS_PER_S, Block, Layout
+from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Layout
 from edgeagent.sensors import Sensor
 from edgeagent.timebase import Clock
 
@@ -19,7 +19,9 @@ log = logging.getLogger(__name__)
 
 _RETRY_FIRST_NS = NS_PER_S
 _RETRY_MOST_NS = 30 * NS_PER_S
-_RETRY_GONE_NS = NS_PER_S  # to look for an absent name costs nothing, and a replug is to be noticed at once
+# To look for what is absent costs little, and a replug is to be noticed at once. No whole second: on a shared line
+# each try would meet the same moment of what is read there at a round rate.
+_RETRY_GONE_NS = 830 * NS_PER_MS
 _HUNG_NS = 10 * NS_PER_S  # the longest that a sound driver takes is 3 s, for a board that boots
 
 

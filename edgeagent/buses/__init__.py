@@ -10,6 +10,7 @@ from edgeagent.timebase import Clock
 
 if TYPE_CHECKING:
     from edgeagent.buses.i2c import I2cBus
+    from edgeagent.buses.modbus import Line, Wiring
 
 
 class Buses:
@@ -18,6 +19,7 @@ class Buses:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._i2c: dict[str, I2cBus] = {}
+        self._modbus: dict[Wiring, Line] = {}
         self._lock = Lock()
 
     def i2c(self, name: str, fake: Fake = Fake()) -> I2cBus:  # noqa: B008
@@ -32,3 +34,12 @@ class Buses:
             return bus
         with self._lock:
             return self._i2c.setdefault(bus.name, bus)  # i2c-1, 1 and /dev/i2c-1 are one bus
+
+    def modbus(self, wiring: Wiring) -> Line:
+        """The Modbus line on a port. Nothing is opened before the first request."""
+        from edgeagent.buses.modbus import Line
+
+        with self._lock:
+            if wiring not in self._modbus:
+                self._modbus[wiring] = Line(wiring, self._clock)
+            return self._modbus[wiring]

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
+from typing import Any, Literal
 
 import serial
 
@@ -31,14 +32,24 @@ _NO_TTY = (errno.ENOTTY, errno.EISDIR)
 
 
 class SerialPort:
-    """One port, 8N1, held for this process alone (pyserial's flock).
+    """One port, 8 bits, held for this process alone (pyserial's flock).
 
     TIOCEXCL is left alone: on a pty it outlives a killed process. One thread calls everything but `wake`.
     """
 
-    def __init__(self, path: str, baud: int, clock: Clock, ports: Ports | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        baud: int,
+        clock: Clock,
+        ports: Ports | None = None,
+        *,
+        parity: Literal["none", "even", "odd"] = "none",
+        stop_bits: int = 1,
+    ) -> None:
         self.path, self.baud = path, baud
         self._clock, self._ports = clock, ports or Ports()
+        self._framing: dict[str, Any] = {"parity": parity[0].upper(), "stopbits": stop_bits}
         self._lock = Lock()  # between `wake` and a `close` that gives the eventfd's number back
         self._wake_fd: int | None = None
         self._port: serial.Serial | None = None
@@ -58,7 +69,7 @@ class SerialPort:
         """
         self.close()
         try:
-            self._port = serial.Serial(self.path, self.baud, exclusive=True)
+            self._port = serial.Serial(self.path, self.baud, exclusive=True, **self._framing)
         except (OSError, ValueError, termios.error) as e:
             raise open_fault(self.path, self.baud, _errno(e), str(e)) from e
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -12,14 +12,24 @@ from edgeagent.actuators import Actuator
 from edgeagent.agent.clock import RealClock
 from edgeagent.buses import Buses
 from edgeagent.config.parts import find, names
-from edgeagent.sensors import Context, bridge
+from edgeagent.sensors import Context, Sensor, bridge
 
 # What each file's keys may be, as the YAML would have them; nothing is connected.
 EXAMPLES: dict[str, dict[str, object]] = {
     "bridge": {"sensor": "motor", "output": "relay"},
     "fake": {},
+    "modbus": {"sensor": "drive", "register": 8193, "type": "float32"},
 }
 Make = Callable[[], Actuator]
+
+
+def drive(context: Context) -> Sensor:
+    from edgeagent.sensors import modbus_rtu
+    from edgeagent.sensors.modbus import Register
+
+    registers = {"speed": Register(address=0, unit="1/min")}
+    options = modbus_rtu.Options(port="/dev/none", device_id=1, registers=registers)
+    return modbus_rtu.build("drive", options, context)
 
 
 @pytest.fixture(params=names("actuators"))
@@ -30,8 +40,9 @@ def make(request: pytest.FixtureRequest) -> Make:
     clock = RealClock()
 
     def make() -> Actuator:
-        motor = bridge.build("motor", bridge.Options(port="/dev/none"), Context(clock, Buses(clock)))
-        built: Actuator = module.build("relay", options, {"motor": motor})
+        context = Context(clock, Buses(clock))
+        motor = bridge.build("motor", bridge.Options(port="/dev/none"), context)
+        built: Actuator = module.build("relay", options, {"motor": motor, "drive": drive(context)})
         return built
 
     return make

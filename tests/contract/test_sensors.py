@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -33,12 +33,31 @@ TESTCASES = Path(__file__).parent.parent / "testcases"
 PATIENCE_S = 10.0
 
 
+class Cable(Protocol):
+    """What a device hangs on: a config names it by its path, and it can be pulled."""
+
+    path: str
+
+    def unplug(self) -> None: ...
+
+
+class Printer(FakePort):
+    """A device that prints when its port is opened."""
+
+    def __init__(self, printed: bytes) -> None:
+        super().__init__()
+        self._printed = printed
+
+    def print(self) -> None:
+        self.send(self._printed)
+
+
 class Case:
     """One case folder, connected: `build` makes the sensor that its config describes."""
 
     def __init__(self, folder: Path, work: Path) -> None:
         self.expected = json.loads((folder / "expected.json").read_text())
-        self.cable: FakePort | None = None
+        self.cable: Cable | None = None
         self.clock: Clock = VirtualClock(7 * NS_PER_S)
         self._stop = Event()
         self._threads: list[Thread] = []
@@ -51,12 +70,14 @@ class Case:
         self.options = part.options
 
     def _connect(self, folder: Path, work: Path) -> None:
-        self._printed = b""
         if (folder / "recording.json").exists():
             play(json.loads((folder / "recording.json").read_text()), work / "recording")
         if (folder / "printed.bin").exists():
-            self._printed = (folder / "printed.bin").read_bytes()
-            self.clock, self.cable = RealClock(), FakePort()
+            self.clock, self.cable = RealClock(), Printer((folder / "printed.bin").read_bytes())
+        if (folder / "modbus.json").exists():
+            from modbus_server import served
+
+            self.clock, self.cable = RealClock(), served(json.loads((folder / "modbus.json").read_text()))
         if (folder / "board.json").exists():
             self.clock = RealClock()
             self.cable = board = board_of(json.loads((folder / "board.json").read_text()), self.clock)
@@ -69,8 +90,8 @@ class Case:
 
     def open(self, sensor: Sensor) -> None:
         sensor.open()
-        if self._printed and self.cable:
-            self.cable.send(self._printed)
+        if isinstance(self.cable, Printer):
+            self.cable.print()
 
     def read(self, sensor: Sensor, rows: int) -> list[Block]:
         """Blocks with at least so many rows in all, read when due."""
@@ -105,7 +126,7 @@ def board_of(what: dict[str, float], clock: Clock) -> VirtualBoard:
 
 
 CASES = sorted(p.parent for p in TESTCASES.glob("*/config.yaml"))
-WITH_CABLE = [folder for folder in CASES if "port: PORT" in (folder / "config.yaml").read_text()]
+WITH_CABLE = [folder for folder in CASES if ": PORT" in (folder / "config.yaml").read_text()]
 ON_FAKE_BUS = [folder for folder in CASES if "bus: fake:" in (folder / "config.yaml").read_text()]
 
 

@@ -1,0 +1,33 @@
+"""A Modbus device on the network, or behind a gateway (TCP).
+
+    inverter: {driver: modbus_tcp, host: 192.168.1.20, registers: {power: {address: 40083, type: int16, unit: W}}}
+
+A sensor for each device; those behind one gateway say the same `host`, and differ by `device_id`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from edgeagent.buses.modbus import Wiring
+from edgeagent.config.quantities import Between
+from edgeagent.sensors import Context, Sensor
+from edgeagent.sensors.modbus import ModbusSensor, Settings, layout
+
+TCP_PORT = 502
+
+
+class Options(Settings, frozen=True, kw_only=True):
+    """`host` is a name or address, with `:port` if it is not 502. `device_id` matters behind a gateway."""
+
+    host: str
+    device_id: Annotated[int, Between(0, 255)] = 1
+
+
+def build(name: str, options: Options, context: Context) -> Sensor:
+    plain = ":" not in options.host or options.host.endswith("]")  # [::1] is an address of its own colons
+    line = context.buses.modbus(Wiring(f"{options.host}:{TCP_PORT}" if plain else options.host))
+    return ModbusSensor(name, options, line, options.device_id, context.clock)
+
+
+__all__ = ["Options", "build", "layout"]
