@@ -66,6 +66,10 @@ lint: $(VENV)/.dev  ## ruff: rules and format
 types: $(VENV)/.dev  ## mypy --strict
 	$(RUN)/mypy
 
+.PHONY: test-crashes
+test-crashes: $(VENV)/.dev  ## a million simulated power cuts (make test: 10,000)
+	EDGEAGENT_CRASH_STATES=1000000 $(RUN)/pytest tests/faults/test_power_cuts.py
+
 .venv-train/.ready: pyproject.toml | .venv-train/bin/python
 	@echo "installing TensorFlow into .venv-train (2 GB, some minutes, once) ..."
 	@$(call pip,.venv-train,-e .[train])

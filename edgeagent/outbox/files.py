@@ -14,6 +14,7 @@ from edgeagent.errors import StorageFault
 NAME = "outbox.db"
 SCHEMA = 1
 _CHECK_BYTES = 64_000_000  # a larger file is checked page by page, as it is read: start-up must be quick
+_CHUNK_BYTES = 1 << 20
 _COMPANIONS = ("-wal", "-shm", "-journal")
 
 # `row` is priority << 48 | number: the table itself is in order of worth, then of age, so that taking,
@@ -172,6 +173,7 @@ def _open(path: Path) -> sqlite3.Connection:
         )  # altered text is not worth an exception
         if path.stat().st_size == 0:
             raise _Damaged("the file is empty")
+        _write_anew(path.with_name(path.name + "-wal"))
         # One process only; and without the -shm file, whose pages a full disk turns into SIGBUS.
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         _check(db, path)
@@ -187,6 +189,22 @@ def _open(path: Path) -> sqlite3.Connection:
             raise _Damaged(str(e)) from e
         raise
     return db
+
+
+def _write_anew(log: Path) -> None:
+    """Write a file's own bytes over it, and sync.
+
+    Where a sync has failed, the kernel takes what was written before it for clean: it can still be read, is
+    perhaps not on the disk, and no later sync puts it there. What is read from the log must be there.
+    """
+    if not log.exists():
+        return
+    with log.open("r+b") as f:
+        while chunk := f.read(_CHUNK_BYTES):
+            f.seek(-len(chunk), os.SEEK_CUR)
+            f.write(chunk)
+        f.flush()
+        os.fsync(f.fileno())
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
