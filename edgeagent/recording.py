@@ -94,9 +94,11 @@ def block_entry(block: Block, layout: Layout, now_ns: int) -> BlockEntry:
 
 
 def entry_block(entry: BlockEntry, layout: Layout) -> Block:
-    """The inverse of `block_entry`."""
+    """The inverse of `block_entry`. Raises ValueError if the bytes do not fit together."""
     times = np.cumsum(np.frombuffer(entry.t_mono_ns, dtype="<i8")).astype(np.int64)
     values = decode_raw(entry.raw, layout.channels)
+    if len(times) != len(values):
+        raise ValueError(f"{len(times)} times for {len(values)} samples")
     return Block(entry.sensor, entry.seq, times, values, entry.t_read_ns, entry.lost, entry.reasons)
 
 
@@ -140,7 +142,7 @@ class Recording:
             text = (folder / "recording.yaml").read_text()
             self._journal = (folder / "journal.bin").read_bytes()
             self.header = msgspec.convert(YAML(typ="safe").load(text), Header)
-        except (OSError, YAMLError, msgspec.ValidationError) as e:
+        except (OSError, YAMLError, ValueError) as e:
             raise StorageFault(
                 str(e), where=str(folder), expected="a recording: recording.yaml and journal.bin"
             ) from e
@@ -161,7 +163,7 @@ class Recording:
                 return
             try:
                 entry = decode(self._journal[at : at + length])
-            except msgspec.DecodeError as e:
+            except ValueError as e:
                 raise StorageFault(f"byte {at}: {e}", where=str(self.folder / "journal.bin")) from e
             yield entry
             at += length

@@ -138,15 +138,20 @@ class Replay:
                 self._layouts[sensor] = layout
                 return self._core.layout(sensor, layout, now_ns)
             case BlockEntry():
-                if entry.sensor not in self._layouts:
-                    raise StorageFault(
-                        f"a block of {entry.sensor!r} before its layout", where=str(self._recording.folder)
-                    )
-                return self._core.block(entry_block(entry, self._layouts[entry.sensor]), entry.now_ns)
+                return self._core.block(self._block(entry), entry.now_ns)
             case PredictionEntry():
                 return self._core.arrival(self._arrival(entry), entry.now_ns)
             case TickEntry(now_ns):
                 return self._core.tick(now_ns)
+
+    def _block(self, entry: BlockEntry) -> Block:
+        try:
+            return entry_block(entry, self._layouts[entry.sensor])
+        except KeyError:
+            what = f"a block of {entry.sensor!r} before its layout"
+        except ValueError as e:
+            what = f"block {entry.seq} of {entry.sensor!r} is damaged: {e}"
+        raise StorageFault(what, where=str(self._recording.folder))
 
     def _arrival(self, entry: PredictionEntry) -> Arrival:
         request = self._requests.pop((entry.pipeline, entry.window_seq), None)
