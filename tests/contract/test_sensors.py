@@ -8,6 +8,7 @@ device on the serial port PORT prints, `board.json` what a board of firmware_bri
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,8 @@ class Case:
             from modbus_server import served
 
             self.clock, self.cable = RealClock(), served(json.loads((folder / "modbus.json").read_text()))
+        if (folder / "tree").exists():
+            shutil.copytree(folder / "tree", work / "tree")
         if (folder / "board.json").exists():
             self.clock = RealClock()
             self.cable = board = board_of(json.loads((folder / "board.json").read_text()), self.clock)
