@@ -1,0 +1,61 @@
+"""Cameras: still pictures, as the camera encoded them. What is in a picture is camera/picture.py's to say.
+
+A camera takes pictures at its own pace. `take` gives the newest and counts those that nobody fetched: what comes faster
+than it is used is dropped at the source, and never waits in a queue.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from edgeagent.timebase import Clock
+
+
+class Still(NamedTuple):
+    """One picture: the file as it came (JPEG, PNG or BMP).
+
+    `t_mono_ns` is when it was taken, as near as can be known, `t_read_ns` when it had arrived whole; `skipped` counts
+    the pictures that the camera had taken since the last one and that were dropped for this newer one.
+    """
+
+    data: bytes
+    t_mono_ns: int
+    t_read_ns: int
+    skipped: int = 0
+
+
+class Camera(Protocol):
+    """One camera. One thread calls everything."""
+
+    name: str
+    """As it is shown in faults."""
+
+    def open(self) -> None:
+        """Connect, from nothing each time. Raises DeviceFault."""
+        ...
+
+    def take(self, wait_ns: int) -> Still | None:
+        """The newest picture that was not given before; None if there is none in time. Raises DeviceFault."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it; never raises."""
+        ...
+
+
+def camera(source: str, clock: Clock, width: int, height: int) -> Camera:
+    """The camera at `/dev/video0`, at the `http://` address of its snapshots, or in a folder of pictures; unopened.
+
+    `width` and `height` are asked of a camera that can choose, and say nothing of what comes.
+    """
+    if source.startswith(("http://", "https://")):
+        from edgeagent.buses.camera.snapshot import SnapshotCamera
+
+        return SnapshotCamera(source, clock)
+    if source.startswith("/dev/"):
+        from edgeagent.buses.camera.v4l2 import V4l2Camera
+
+        return V4l2Camera(source, clock, width, height)
+    from edgeagent.buses.camera.folder import FolderCamera
+
+    return FolderCamera(source, clock)

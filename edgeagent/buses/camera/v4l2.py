@@ -1,0 +1,103 @@
+"""A camera at /dev/videoN by linuxpy: USB webcams, and whatever else gives Motion JPEG.
+
+linuxpy is under the GPL, version 3 or later, and so is in an extra of its own (docs/decisions/0012).
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+from contextlib import suppress
+from typing import Any
+
+from edgeagent.buses.camera import Still
+from edgeagent.buses.serial import holders
+from edgeagent.errors import DeviceDenied, DeviceFault, DeviceGone
+from edgeagent.records import NS_PER_S
+from edgeagent.timebase import Clock
+
+_GONE = (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.EIO)
+_BUFFERS = 2
+
+
+class V4l2Camera:
+    """Streams by itself; `take` empties its buffers and keeps the newest."""
+
+    def __init__(self, path: str, clock: Clock, width: int, height: int) -> None:
+        self.name = path
+        self._clock, self._size = clock, (width, height)
+        self._device: Any = None
+        self._capture: Any = None
+        self._poll = select.poll()
+        self._last_number: int | None = None
+
+    def open(self) -> None:
+        from linuxpy.video.device import Device, V4L2Error, VideoCapture
+
+        self.close()
+        try:
+            self._device = Device(self.name)
+            self._device.open()
+            self._capture = VideoCapture(self._device, size=_BUFFERS)
+            self._capture.set_format(*self._size, "MJPG")
+            self._expect_jpeg(self._capture.get_format().pixel_format.name)
+            self._capture.open()
+        except DeviceFault:
+            self.close()
+            raise
+        except (OSError, V4L2Error, ValueError) as e:
+            self.close()
+            raise self._fault(e) from e
+        self._poll = select.poll()
+        self._poll.register(self._device.fileno(), select.POLLIN)
+        self._last_number = None
+
+    def take(self, wait_ns: int) -> Still | None:
+        if self._capture is None:
+            raise DeviceFault("the camera is not open", where=self.name)
+        newest = None
+        try:
+            while self._poll.poll(self._clock.real_s(wait_ns) * 1000 if newest is None else 0):
+                newest = self._capture.buffer.raw_read()
+        except OSError as e:
+            raise self._fault(e) from e
+        return None if newest is None else self._still(newest)
+
+    def close(self) -> None:
+        device, capture = self._device, self._capture
+        self._device = self._capture = None
+        for part in (capture, device):
+            if part is not None:
+                with suppress(OSError, ValueError):  # it may have gone already
+                    part.close()
+
+    def _still(self, frame: Any) -> Still:
+        """The kernel numbers every frame, fetched or not, and stamps it by CLOCK_MONOTONIC."""
+        last, self._last_number = self._last_number, int(frame.frame_nb)
+        skipped = 0 if last is None else max(self._last_number - last - 1, 0)
+        return Still(bytes(frame), round(frame.timestamp * NS_PER_S), self._clock.now_ns(), skipped)
+
+    def _expect_jpeg(self, pixels: str) -> None:
+        if pixels not in ("MJPEG", "JPEG"):
+            raise DeviceFault(
+                f"gives {pixels} pictures",
+                where=self.name,
+                expected="Motion JPEG, as USB webcams do",
+                hint="A camera on the Pi's ribbon: serve it by libcamera, and use the address of its snapshots.",
+            )
+
+    def _fault(self, error: Exception) -> DeviceFault:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in _GONE:
+            return DeviceGone(f"is not there ({error})", where=self.name, hint="Check cable, hub and power.")
+        if number in (errno.EACCES, errno.EPERM):
+            hint = (
+                "Run `sudo usermod -aG video USER` and log in again (a service: SupplementaryGroups=video)."
+            )
+            return DeviceDenied("this user may not open it", where=self.name, hint=hint)
+        if number == errno.EBUSY:
+            who = ", ".join(holders(self.name)) or "another process"
+            return DeviceFault(f"in use by {who}", where=self.name, hint="Stop it first.")
+        return DeviceFault(
+            f"not a camera ({error})", where=self.name, hint="`edgeagent scan` shows those that there are."
+        )
