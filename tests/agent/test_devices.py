@@ -131,11 +131,11 @@ def test_it_is_tried_again_after_1_2_4_to_30_s_and_soon_again_once_it_was_well(c
     assert waits == [1, 2, 4, 8, 16, 30, 30, 0.01, 1]
 
 
-def test_one_that_is_gone_is_looked_for_each_second(clock: VirtualClock) -> None:
+def test_one_that_is_gone_is_looked_for_at_least_each_second(clock: VirtualClock) -> None:
     device = Device("meter", Probe(clock, *[DeviceGone("unplugged")] * 5), clock, Inbox())
     for _ in range(5):
         device.step()
-        assert device.due_ns() - clock.now_ns() == NS_PER_S
+        assert 0 < device.due_ns() - clock.now_ns() <= NS_PER_S
 
 
 def test_samples_that_a_full_inbox_turns_away_are_missing_exactly(clock: VirtualClock) -> None:

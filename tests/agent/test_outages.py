@@ -98,6 +98,28 @@ def test_a_full_disk_is_trouble_and_not_the_end(site: Site) -> None:
         all_durable_after(agent, site)
 
 
+def test_a_health_record_has_every_count_of_what_went_wrong(site: Site) -> None:
+    site.feel("gone", "mood2")
+    missing = "late: {directory: {path: nowhere}}"
+    site.write(TWO, "health: {every: 1 s}", f"upstream: {{{missing}}}")
+    with running(site, *scaled()) as agent:
+        agent.until(lambda s: s["upstream"]["late"]["trouble"])
+        before = agent.until(lambda s: s["outbox"]["by_kind"].get("health"))["outbox"]["by_kind"]["health"][
+            "made"
+        ]
+        agent.until(lambda s: s["outbox"]["by_kind"]["health"]["made"] > before + 1)
+        agent.stop()
+    body = site.bodies("health")[-1]
+    assert body["sensors"]["other"]["state"] == "gone"
+    assert body["sensors"]["counter"]["turned_away"] == 0
+    assert body["counts"]["samples_missing"] == {"counter": 0, "slow": 0}
+    assert {"windows_unpredicted", "rules_fired"} <= body["counts"].keys()
+    assert {"refused", "refused_weight"} <= body["sampling"].keys()
+    assert {"evicted", "rejected", "dropped", "unwanted", "set_aside", "trouble"} <= body["outbox"].keys()
+    assert {"evicted", "rejected", "waiting", "trouble"} <= body["upstream"]["late"].keys()
+    assert any("upstream late is away" in reason for reason in body["degraded"])
+
+
 YEAR_NS = 365 * 86_400 * NS_PER_S
 TRUE_NS = 1_800_000_000 * NS_PER_S  # 2027-01-15
 
