@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 
 import click
 import msgspec
@@ -15,7 +16,8 @@ from edgeagent.buses.scan.machine import Machine
 from edgeagent.buses.scan.scan import scan
 from edgeagent.buses.scan.suggest import suggest
 from edgeagent.cli import OK, Duration
-from edgeagent.config import parts
+from edgeagent.config.catalogue import sensor_drivers
+from edgeagent.errors import ConfigFault
 
 FAKE_SPEED = 10.0
 KINDS = {
@@ -41,18 +43,22 @@ KINDS = {
     show_default=True,
     help="How long to listen on each serial port; `0 s` opens none (opening one resets many Arduinos).",
 )
+@click.option("--modbus", is_flag=True, help="Ask for Modbus devices on ports that are silent (8 s each).")
 @click.option("--fake", type=click.Choice(["demo"]), help="Scan a workbench that is not there instead.")
-def command(as_json: bool, as_yaml: bool, listen_s: float, fake: str | None) -> int:
+def command(as_json: bool, as_yaml: bool, listen_s: float, modbus: bool, fake: str | None) -> int:
     """Find what is attached: I2C chips, serial ports, cameras, accelerators; `--yaml` prints them as `sensors:`.
 
     Disturbs nothing that it need not: reads only, and leaves alone what another program or the kernel has.
     """
+    if modbus and find_spec("pymodbus") is None:
+        raise ConfigFault("--modbus needs pymodbus", hint="Install it: pip install 'edgeagent[modbus]'.")
+    progress = _say if sys.stderr.isatty() else lambda _: None
     with _workbench() if fake else nullcontext(Machine(RealClock())) as machine:
-        found = scan(machine, listen_s, _say if sys.stderr.isatty() else lambda _: None)
+        found = scan(machine, listen_s, progress, modbus=modbus)
     if as_json:
         print(msgspec.json.encode(found).decode())
     elif as_yaml:
-        print(suggest(found.devices, parts.names("sensors")), end="")
+        print(suggest(found.devices, {driver.name: driver.trouble for driver in sensor_drivers()}), end="")
     else:
         show(found)
     return OK

@@ -26,11 +26,13 @@ from edgeagent.records import NS_PER_MS
 from edgeagent.timebase import Clock
 
 CHIPS = {
+    0x18: "mcp9808",
     0x40: "ina219",
     0x44: "sht3x",
     0x48: "ads1115",
     0x49: "tmp102",
     0x4F: "lm75",
+    0x53: "adxl345",
     0x68: "mpu6050",
     0x69: "mpu6500",
     0x76: "bme280",

@@ -141,7 +141,9 @@ def test_what_a_device_says_of_itself_does_not_end_its_comment() -> None:
         kind="i2c", place="i2c-1 0x10", name="x\nsensors: {}", sensor={"driver": "lm75", "bus": "i2c-1"}
     )
     assert [
-        line for line in suggest((evil,), ["lm75"]).splitlines() if not line.startswith(("sensors:", "  "))
+        line
+        for line in suggest((evil,), {"lm75": ""}).splitlines()
+        if not line.startswith(("sensors:", "  "))
     ] == []
 
 
@@ -150,8 +152,15 @@ def test_two_of_a_kind_get_names_of_their_own() -> None:
         Device(kind="i2c", place=f"i2c-1 {at:#04x}", sensor={"driver": "lm75", "bus": "i2c-1", "address": at})
         for at in (0x48, 0x49)
     ]
-    assert "lm75_1: {driver: lm75, bus: i2c-1, address: 0x48}" in suggest(tuple(pair), ["lm75"])
+    assert "lm75_1: {driver: lm75, bus: i2c-1, address: 0x48}" in suggest(tuple(pair), {"lm75": ""})
+
+
+def test_a_driver_that_lacks_a_package_is_a_comment_that_says_so() -> None:
+    gps = Device(kind="serial", place="/dev/gps", name="GPS", sensor={"driver": "nmea", "port": "/dev/gps"})
+    text = suggest((gps,), {"nmea": "cannot be loaded. Install what it needs"})
+    assert "  # nmea: {driver: nmea, port: /dev/gps}" in text
+    assert "Install what it needs" in text
 
 
 def test_nothing_found_is_an_empty_block() -> None:
-    assert suggest((), []).startswith("sensors: {}")
+    assert suggest((), {}).startswith("sensors: {}")

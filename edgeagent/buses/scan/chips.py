@@ -86,7 +86,7 @@ KINDS = (
     Kind("BME680", "", _BME, _is(0xD0, 0x61)),
     Kind("BMP180", "", (0x77,), _is(0xD0, 0x55)),
     Kind("BMP388", "", _BME, _is(0x00, 0x50)),
-    Kind("MCP9808", "", tuple(range(0x18, 0x20)), _is(0x06, 0x00, 0x54)),
+    Kind("MCP9808", "mcp9808", tuple(range(0x18, 0x20)), _is(0x06, 0x00, 0x54)),
     Kind("LIS3DH", "", _LIS, _is(0x0F, 0x33)),
     Kind("LSM6DS3", "", _LSM, _is(0x0F, 0x69)),
     Kind("LSM6DSOX", "", _LSM, _is(0x0F, 0x6C)),

@@ -1,7 +1,8 @@
 """Which serial ports there are, whose they are, and what is said on them.
 
 Opening a port raises its DTR line, which resets many Arduinos: one that somebody has is left alone, and none is opened
-if the caller says so. Nothing is written but a HELLO_REQUEST, to a board that has already spoken firmware_bridge.
+if the caller says so. Nothing is written but a HELLO_REQUEST, to a board that has already spoken firmware_bridge, and
+on request Modbus reads, to who is silent.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ BAUDS = (115200, 9600, 38400, 4800, 57600, 19200, 921600)  # in the order of how
 LISTEN_S = 3.0  # an Arduino that the opening has reset takes up to two to boot; a GPS speaks each second
 GARBAGE_BYTES = 256  # so much that makes no sense is of another speed
 ENOUGH_BYTES = 4096
+SILENT = "silent"
 
 
-def scan_serial(machine: Machine, listen_s: float = LISTEN_S) -> Findings:
+def scan_serial(machine: Machine, listen_s: float = LISTEN_S, *, modbus: bool = False) -> Findings:
     """The ports, and what is on them, listened to for `listen_s` each; 0 opens none.
 
-    Raises nothing: a port that cannot be opened says why.
+    `modbus`: ask on those that are silent. Raises nothing: a port that cannot be opened says why.
     """
     ports = Ports(machine.path("/dev"), machine.path("/sys/class/tty"))
     identities = {tty: ports.identity(tty) for tty in _ttys(machine)}
@@ -47,8 +49,11 @@ def scan_serial(machine: Machine, listen_s: float = LISTEN_S) -> Findings:
             left.append(Left(device.place, "the kernel's console"))
         elif who:
             devices.append(_with(device, state="busy", why=f"in use by {', '.join(who)}", holders=who))
+        elif listen_s:
+            heard = _hear(machine, tty, device, listen_s)
+            devices += (_modbus(machine, tty, heard) if modbus and heard.why == SILENT else []) or [heard]
         else:
-            devices.append(_hear(machine, tty, device, listen_s) if listen_s else device)
+            devices.append(device)
     return Findings(tuple(devices), tuple(left))
 
 
@@ -100,7 +105,7 @@ def _hear(machine: Machine, tty: str, device: Device, listen_s: float) -> Device
             break  # who is silent at one speed is silent at all
     if heard:
         return _with(device, why=f"says something ({heard} bytes) that makes no sense at any usual speed")
-    return _with(device, why="silent")
+    return _with(device, why=SILENT)
 
 
 def _listen(port: SerialPort, clock: Clock, listen_s: float) -> bytes:
@@ -128,6 +133,30 @@ def _speaks(device: Device, speech: Speech, baud: int) -> Device:
     adapter = f" ({device.name})" if device.name else ""
     why = f"{speech.why}, at {baud} baud"
     return _with(device, name=f"{speech.name}{adapter}", why=why, sensor=sensor)
+
+
+def _modbus(machine: Machine, tty: str, port: Device) -> list[Device]:
+    from edgeagent.buses.scan.modbus import find_units  # only who asks for it needs pymodbus
+
+    return [
+        _with(
+            port,
+            name=f"Modbus device {unit.number}" + (f" ({port.name})" if port.name else ""),
+            why=f"answers at {unit.baud} baud, parity {unit.parity}"
+            + ("" if unit.has_register_0 else "; has no holding register 0"),
+            sensor={
+                "driver": "modbus_rtu",
+                "port": port.place,
+                "baud": unit.baud,
+                "parity": unit.parity,
+                "device_id": unit.number,
+                "registers": {"register_0": {"address": 0, "unit": ""}},
+            }
+            if unit.has_register_0
+            else None,
+        )
+        for unit in find_units(str(machine.path(f"/dev/{tty}")), machine.clock)
+    ]
 
 
 _with = msgspec.structs.replace

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from edgeagent.buses.scan.found import Device
@@ -14,8 +15,11 @@ _FLOW_SAFE = re.compile(r"[A-Za-z_/][\w./:+@-]*(?<!:)")
 _WORDS = ("on", "off", "true", "false", "yes", "no", "null", "y", "n")
 
 
-def suggest(devices: tuple[Device, ...], drivers: list[str]) -> str:
-    """A `sensors:` block as text, a line a sensor, with what it is in a comment. `drivers` are those that there are."""
+def suggest(devices: tuple[Device, ...], drivers: Mapping[str, str]) -> str:
+    """A `sensors:` block as text, a line a sensor, with what it is in a comment.
+
+    `drivers` are those that there are, each with why it cannot be used here, or "": then its entry is a comment.
+    """
     usable = [d for d in devices if d.sensor is not None and d.sensor["driver"] in drivers]
     if not usable:
         return "sensors: {}   # nothing was found that a driver here can read\n"
@@ -23,8 +27,11 @@ def suggest(devices: tuple[Device, ...], drivers: list[str]) -> str:
     width = max(map(len, names))
     lines = ["sensors:"]
     for name, device in zip(names, usable, strict=True):
-        lines.append(f"  # {_in_a_line(': '.join(filter(None, (device.name, device.why))))}")
-        lines.append(f"  {name + ':':<{width + 1}} {_flow(device.sensor)}")
+        assert device.sensor is not None
+        trouble = drivers[device.sensor["driver"]]
+        about = ": ".join(filter(None, (device.name, device.why, trouble)))
+        lines.append(f"  # {_in_a_line(about)}")
+        lines.append(f"  {'# ' if trouble else ''}{name + ':':<{width + 1}} {_flow(device.sensor)}")
     return "\n".join(lines) + "\n"
 
 
