@@ -19,7 +19,7 @@ import numpy as np
 from edgeagent.buses.ports import advice_on
 from edgeagent.buses.serial import SerialPort
 from edgeagent.config.quantities import Hz, Seconds
-from edgeagent.errors import ConfigFault
+from edgeagent.errors import ConfigFault, DeviceFault
 from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Channel, Int64Array, Layout
 from edgeagent.sensors import Advice, Context, Sensor
 from edgeagent.sensors.lines import Column, CsvParser, JsonParser, KeyValueParser, LineParser
@@ -30,6 +30,10 @@ JUMP_S = (
     0.1  # USB adapters and their hubs hold bytes back for tens of ms; more than this is a pause of the device
 )
 RATE_IF_UNSAID_HZ = 1.0
+SILENCE_S, SILENCE_PERIODS = (
+    10.0,
+    5,
+)  # whichever is longer: a device that states a rate and says nothing hangs
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +104,8 @@ class SerialText:
         rate_hz = options.rate
         self._times = SampleTimes(rate_hz, slack=max(3.0, JUMP_S * rate_hz)) if rate_hz else None
         self._latency_ns = round(options.latency * NS_PER_S)
-        self._read_ns = self._due_ns = self._last_ns = 0
+        self._silence_ns = round(max(SILENCE_S, SILENCE_PERIODS / rate_hz) * NS_PER_S) if rate_hz else None
+        self._read_ns = self._due_ns = self._last_ns = self._heard_ns = 0
         self._seq = 0
 
     def open(self) -> None:
@@ -109,20 +114,22 @@ class SerialText:
         self._parser.restart()
         if self._times:
             self._times.reset()
-        self._read_ns = self._due_ns = self._clock.now_ns()
+        self._read_ns = self._due_ns = self._heard_ns = self._clock.now_ns()
 
     def due_ns(self) -> int:
         """After data `latency` later: to wake up for every few bytes costs three times the processor time."""
         return self._due_ns
 
     def read(self) -> Block | None:
-        """The lines that have been completed. Raises DeviceGone when unplugged."""
+        """The lines that have been completed. Raises DeviceGone when unplugged, DeviceFault when silent for long."""
         data = self._serial.read(WAIT_NS)
         since_ns, self._read_ns = self._read_ns, self._clock.now_ns()
         self._due_ns = self._read_ns + (self._latency_ns if data else 0)
         values, reasons = self._parser.feed(data)
         if not len(values):
+            self._check_silence()
             return None
+        self._heard_ns = self._read_ns
         self._seq += 1
         t_ns = self._stamp(len(values), since_ns)
         return Block(self._name, self._seq, t_ns, values, self._read_ns, reasons=reasons)
@@ -135,6 +142,14 @@ class SerialText:
         if self._times:
             counts["true_rate_hz"] = self._times.true_rate_hz
         return counts
+
+    def _check_silence(self) -> None:
+        if self._silence_ns is not None and self._read_ns - self._heard_ns > self._silence_ns:
+            raise DeviceFault(
+                f"the device has printed no line for {self._silence_ns / NS_PER_S:.0f} s",
+                where=self.port,
+                hint="Its program hangs or it has lost power: press its reset button; and check `baud` and `rate`.",
+            )
 
     def _stamp(self, n: int, since_ns: int) -> Int64Array:
         """Times for n lines; at no stated rate they are spread over the time since the last read."""

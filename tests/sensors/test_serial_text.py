@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.agent.clock import RealClock
+from edgeagent.agent.clock import RealClock, ScaledClock
 from edgeagent.buses import Buses
 from edgeagent.buses.fake.port import FakePort
 from edgeagent.errors import ConfigFault, DeviceFault, DeviceGone
@@ -388,6 +388,26 @@ def test_a_port_that_someone_holds_says_who(cable: FakePort, opened: Opener) -> 
     opened()
     with pytest.raises(DeviceFault, match="in use by"):
         opened()
+
+
+def test_a_device_that_stated_a_rate_and_falls_silent_is_a_fault_and_one_that_did_not_is_not(
+    cable: FakePort,
+) -> None:
+    clock = ScaledClock(100.0, time.monotonic_ns())
+    shape = Options(port=cable.path, channels=PLAIN, rate=10.0)
+    sensor = build("press", shape, Context(clock, Buses(clock)))
+    sensor.open()
+    cable.send(b"\n1,2\n")
+    assert len(read_rows(sensor, 1)) == 1
+    with pytest.raises(DeviceFault, match="has printed no line for 10 s"):
+        read_rows(sensor, 1)
+    sensor.close()
+    unstated = build("press", Options(port=cable.path, channels=PLAIN), Context(clock, Buses(clock)))
+    unstated.open()
+    until_ns = clock.now_ns() + 30 * NS_PER_S
+    while clock.now_ns() < until_ns:
+        assert unstated.read() is None
+    unstated.close()
 
 
 def test_garbage_is_counted_and_the_next_good_line_is_read(cable: FakePort, opened: Opener) -> None:
