@@ -44,6 +44,8 @@ demo: $(VENV)/.core  ## the whole job on virtual hardware (ARGS="--fast --json")
 
 test: $(VENV)/.dev test-tflite-runtime  ## the whole test suite, the inference tests on both runtimes
 	@$(call debian,command -v systemd-analyze,systemd)
+	@$(call debian,command -v cc,gcc libc6-dev)
+	@$(call debian,PATH=$$PATH:/usr/sbin command -v i2cdetect,i2c-tools)
 	$(RUN)/pytest $(ARGS)
 
 # The runtime of 32-bit Raspberry Pi OS: nothing newer than Python 3.11 and numpy 1.
