@@ -34,7 +34,7 @@ def test_all_is_told_that_there_is_to_tell_and_0_is_healthy(
         assert main(["status", "-c", str(site.config)]) == OK
         told = capsys.readouterr().out
         for words in (
-            "unit-1  ok", "sensor", "counter", "imu", "50.0", "pipeline", "motion", "ms", "model", "activity",
+            "unit-1  ok", "sensor", "counter", "imu", " Hz", "pipeline", "motion", "ms", "model", "activity",
             "auto", "cpu", "ai-edge-litert", "rule", "many", "active", "output", "wire", "True", "outbox",
             "upstream", "stick", "kB",
         ):  # fmt: skip
