@@ -73,6 +73,8 @@ class Case:
     def _connect(self, folder: Path, work: Path) -> None:
         if (folder / "recording.json").exists():
             play(json.loads((folder / "recording.json").read_text()), work / "recording")
+        if (folder / "sysfs").exists():
+            shutil.copytree(folder / "sysfs", work / "sysfs")
         if (folder / "printed.bin").exists():
             self.clock, self.cable = RealClock(), Printer((folder / "printed.bin").read_bytes())
         if (folder / "modbus.json").exists():
