@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Event, Lock
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgeagent.buses.ports import advice_on
 from edgeagent.buses.serial import SerialPort
 from edgeagent.config.quantities import Hz
 from edgeagent.errors import ConfigFault, DeviceFault, WrongDevice
@@ -31,7 +32,7 @@ from edgeagent.records import (
     Layout,
     Source,
 )
-from edgeagent.sensors import Context, Sensor
+from edgeagent.sensors import Advice, Context, Sensor
 from edgeagent.timebase import Clock
 from firmware_bridge.link import Burst, Configured, Greeted, Link, Mismatch
 from firmware_bridge.link import Event as LinkEvent
@@ -92,6 +93,11 @@ def layout(options: Options) -> Layout | None:
     """None: the board's HELLO says it, rate and all."""
     del options
     return None
+
+
+def advise(options: Options) -> Iterator[Advice]:
+    if text := advice_on(options.port):
+        yield Advice("port", text)
 
 
 def build(name: str, options: Options, context: Context) -> Sensor:

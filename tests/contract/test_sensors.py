@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -240,6 +241,18 @@ def test_a_device_whose_cable_is_pulled_is_gone(case: Case, sensor: Sensor) -> N
     sensor.close()
     with pytest.raises(DeviceGone):
         sensor.open()
+
+
+ON_SERIAL_PORT = [folder for folder in CASES if "port: PORT" in (folder / "config.yaml").read_text()]
+
+
+@pytest.mark.parametrize("case", ON_SERIAL_PORT, indirect=True, ids=lambda p: p.name)
+def test_a_port_that_is_named_by_order_of_arrival_is_warned_of(case: Case) -> None:
+    numbered = msgspec.structs.replace(case.options, port="/dev/ttyUSB97")
+    (advice,) = case.module.advise(numbered)
+    assert advice.key == "port"
+    assert "/dev/serial/by-id/" in advice.text
+    assert list(case.module.advise(case.options)) == []
 
 
 def test_a_read_that_waits_can_be_woken_or_never_waits(case: Case, sensor: Sensor) -> None:
