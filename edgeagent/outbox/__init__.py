@@ -3,6 +3,7 @@
     outbox.py   Outbox   the queue: one SQLite file, one transaction a step
     files.py             opening that file: made whole or not at all, set aside if it is damaged
     routes.py   Routes   who waits for what
+    blobs.py    Blobs    large records as files
     room.py     Room     eviction by worth, when room is short
     counts.py   Counts   counters that are committed with what they count
     writer.py   Writer   group commit, and what happens while the disk cannot be written

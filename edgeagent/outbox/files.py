@@ -19,12 +19,14 @@ _COMPANIONS = ("-wal", "-shm", "-journal")
 
 # `row` is priority << 48 | number: the table itself is in order of worth, then of age, so that taking,
 # eviction and insertion need no index, and no wall clock. `waiting` is a mask of upstreams; bit 0 says that
-# no upstream was configured when the record was made.
+# no upstream was configured when the record was made. `file` names what holds a large record (blobs.py): the
+# payload then is its id alone.
 _TABLES = (
     """CREATE TABLE record (
   row INTEGER PRIMARY KEY, kind TEXT NOT NULL, waiting INTEGER NOT NULL, accepted INTEGER NOT NULL,
-  payload BLOB NOT NULL
+  payload BLOB NOT NULL, file TEXT
 ) STRICT""",
+    "CREATE INDEX record_file ON record (file) WHERE file IS NOT NULL",
     "CREATE TABLE upstream (bit INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT",
     """CREATE TABLE counter (
   what TEXT NOT NULL, upstream TEXT NOT NULL, kind TEXT NOT NULL, n INTEGER NOT NULL,
@@ -32,7 +34,7 @@ _TABLES = (
 ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE quarantine (
   number INTEGER PRIMARY KEY, id TEXT NOT NULL, kind TEXT NOT NULL, upstream TEXT NOT NULL, reason TEXT NOT NULL,
-  payload BLOB NOT NULL
+  payload BLOB NOT NULL, file TEXT
 ) STRICT""",
 )
 
@@ -77,7 +79,7 @@ def set_aside(path: Path, reason: str) -> SetAside:
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(target.with_name(target.name + suffix))
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return SetAside(target, reason)
 
 
@@ -156,7 +158,7 @@ def _create(path: Path) -> None:
     finally:
         db.close()
     young.rename(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -211,7 +213,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     (schema,) = db.execute("PRAGMA user_version").fetchone()
     if schema != SCHEMA:
         raise _Damaged(f"it has schema {schema}, this edgeagent reads {SCHEMA}")
-    tables = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema WHERE type = 'table'")}
+    tables = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")}
     if tables != set(_TABLES):
         raise _Damaged("its tables are not those of an outbox")
     if path.stat().st_size <= _CHECK_BYTES:
@@ -227,7 +229,8 @@ def _set_aside_companions(path: Path) -> SetAside | None:
     return None
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from edgeagent.errors import Bug
+from edgeagent.outbox.blobs import LARGE_BYTES, Blobs
 from edgeagent.outbox.counts import Counters, Counts
 from edgeagent.outbox.files import NAME, fault, is_damage, open_database, set_aside
 from edgeagent.outbox.room import PRIORITY_SHIFT, Room
@@ -51,8 +52,9 @@ class Outbox:
         folder: Where `outbox.db` lies; made if it is not there.
         device, run, boot_id: What the envelope of each record says.
         upstreams: Their names, and the kinds that each wants (none: all).
-        max_bytes: How large the file may grow before the least worth makes room; its log takes up to 4 MB more.
-        keep_free_bytes: The file grows no further once less of the disk is free.
+        max_bytes: How large it may grow before the least worth makes room; its log takes up to 4 MB more.
+        keep_free_bytes: It grows no further once less of the disk is free.
+        large_bytes: Records of this size and more become files of their own.
         first_seq: The sequence number to begin with in this run, if the file does not know a later one.
 
     Raises StorageFault if the folder cannot be used, or another process uses it.
@@ -68,19 +70,23 @@ class Outbox:
         *,
         max_bytes: int,
         keep_free_bytes: int = 0,
+        large_bytes: int = LARGE_BYTES,
         first_seq: int = 1,
     ) -> None:
         self._folder, self._device, self._run, self._boot_id = folder, device, run, boot_id
         self._encode = msgspec.msgpack.Encoder().encode
         self._in_flight: dict[str, set[int]] = {}
         self._first_waiting: dict[tuple[str, Priority], int] = {}
-        self._unwanted = 0
+        self._unwanted, self._large_bytes = 0, large_bytes
         self._db, self.set_aside = open_database(folder)
         try:
             with self._faults():
                 self._counts = Counts(self._db)
-                self._routes = Routes(self._db, self._counts)
-                self._room = Room(self._db, self._counts, self._routes, folder, max_bytes, keep_free_bytes)
+                self._blobs = Blobs(self._db, folder)
+                self._routes = Routes(self._db, self._counts, self._blobs)
+                self._room = Room(
+                    self._db, self._counts, self._routes, self._blobs, folder, max_bytes, keep_free_bytes
+                )
                 self._next_row = {p: self._last_row(p) + 1 for p in Priority}
             self.next_seq = max(first_seq, self._counts.get("seq", upstream=run) + 1)
             self.route(upstreams)
@@ -155,13 +161,20 @@ class Outbox:
         for seq, draft in enumerate(drafts, self.next_seq):
             row = self._next_row[draft.priority]
             self._next_row[draft.priority] += 1
-            rows.append((row, draft.kind, masks[draft.kind], self._record(draft, seq, wall)))
+            rows.append((row, draft.kind, masks[draft.kind], *self._stored(self._record(draft, seq, wall))))
         self.next_seq += len(rows)
-        self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?)", rows)
+        self._blobs.sync()
+        self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, ?)", rows)
         for kind, n in made.items():
             self._counts.add("made", kind, n=n)
             for upstream in ("", *self._routes.names(masks[kind])):
                 self._counts.add("waiting", kind, upstream, n)
+
+    def _stored(self, payload: bytes) -> tuple[bytes, str | None]:
+        """A record's payload and file: what stands in its row."""
+        if len(payload) < self._large_bytes:
+            return payload, None
+        return self._encode({"id": _decode_id(payload).id}), self._blobs.put(payload)
 
     def _count_seq(self) -> None:
         """The run's last sequence number stands among the counters: same transaction, same page."""
@@ -194,16 +207,18 @@ class Outbox:
         Remembers where each priority's first is, in flight or not: a slow upstream's backlog is not searched
         through for a quick one's next record.
         """
-        query = "SELECT row, payload FROM record WHERE row >= ? AND row < ? AND waiting & ? ORDER BY row"
+        query = (
+            "SELECT row, payload, file FROM record WHERE row >= ? AND row < ? AND waiting & ? ORDER BY row"
+        )
         in_flight = self._in_flight[upstream]
         for priority in sorted(Priority, reverse=True):
             first, end = _rows_of(priority)
             start = self._first_waiting.get((upstream, priority), first)
             self._first_waiting[upstream, priority] = self._next_row[priority]
-            for row, payload in self._db.execute(query, (start, end, self._routes.bit(upstream))):
+            for row, payload, file in self._db.execute(query, (start, end, self._routes.bit(upstream))):
                 self._first_waiting[upstream, priority] = min(row, self._first_waiting[upstream, priority])
                 if row not in in_flight:
-                    yield row, payload
+                    yield row, (file and self._blobs.read(file)) or payload
 
     def settle(
         self,
@@ -226,8 +241,8 @@ class Outbox:
         in_flight.difference_update(gone, kept)
 
     def _settle_one(self, upstream: str, row: int, refusal: str | None) -> None:
-        query = "SELECT kind, waiting, accepted FROM record WHERE row = ?"
-        kind, waiting, accepted = self._db.execute(query, (row,)).fetchone()
+        query = "SELECT kind, waiting, accepted, file FROM record WHERE row = ?"
+        kind, waiting, accepted, file = self._db.execute(query, (row,)).fetchone()
         self._counts.add("waiting", kind, upstream, -1)
         self._counts.add("delivered" if refusal is None else "rejected", kind, upstream)
         if refusal is not None:
@@ -242,15 +257,20 @@ class Outbox:
         else:
             self._counts.add("waiting", kind, n=-1)
             self._db.execute("DELETE FROM record WHERE row = ?", (row,))
+            self._blobs.release([file])
 
     def _quarantine(self, upstream: str, row: int, reason: str) -> None:
         """Keep a refused record aside, to be shown; of many the newest."""
-        kind, payload = self._db.execute("SELECT kind, payload FROM record WHERE row = ?", (row,)).fetchone()
+        query = "SELECT kind, payload, file FROM record WHERE row = ?"
+        kind, payload, file = self._db.execute(query, (row,)).fetchone()
         number = self._db.execute(
-            "INSERT INTO quarantine (id, kind, upstream, reason, payload) VALUES (?, ?, ?, ?, ?)",
-            (_id_of(payload, row), kind, upstream, reason, payload),
+            "INSERT INTO quarantine (id, kind, upstream, reason, payload, file) VALUES (?, ?, ?, ?, ?, ?)",
+            (_id_of(payload, row), kind, upstream, reason, payload, file),
         ).lastrowid
-        self._db.execute("DELETE FROM quarantine WHERE number <= ?", ((number or 0) - QUARANTINE_RECORDS,))
+        last = (number or 0) - QUARANTINE_RECORDS
+        files = self._db.execute("SELECT file FROM quarantine WHERE number <= ?", (last,)).fetchall()
+        self._db.execute("DELETE FROM quarantine WHERE number <= ?", (last,))
+        self._blobs.release(file for (file,) in files)
 
     # --- state ----------------------------------------------------------------------------------------
 
@@ -292,11 +312,13 @@ class Outbox:
                 self._db.execute("COMMIT")
             except BaseException:
                 self._counts.rolled_back()
+                self._blobs.rolled_back()
                 self.next_seq, self._next_row = next_seq, next_row
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
             self._counts.committed()
+            self._blobs.committed()
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

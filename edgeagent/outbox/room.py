@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from edgeagent.outbox.blobs import Blobs
 from edgeagent.outbox.counts import Counts
 from edgeagent.outbox.routes import Routes
 from edgeagent.records import Draft, Priority
@@ -21,19 +22,19 @@ _EVICT_ROWS = 1000
 
 
 class Limit(NamedTuple):
-    """How large the file may be, and which option of the config says so."""
+    """How large the outbox may be, and which option of the config says so."""
 
     used_bytes: int
     cause: str
 
 
 class Room:
-    """Keeps the file below its limits.
+    """Keeps the outbox, its database and its files, below its limits.
 
     Args:
         folder: On the disk that `keep_free_bytes` is about.
-        max_bytes: How large the file may grow.
-        keep_free_bytes: The file grows no further once less of the disk is free; it is not made smaller.
+        max_bytes: How large it may grow.
+        keep_free_bytes: It grows no further once less of the disk is free; it is not made smaller.
     """
 
     def __init__(
@@ -41,22 +42,25 @@ class Room:
         db: sqlite3.Connection,
         counts: Counts,
         routes: Routes,
+        blobs: Blobs,
         folder: Path,
         max_bytes: int,
         keep_free_bytes: int,
     ) -> None:
-        self._db, self._counts, self._routes = db, counts, routes
+        self._db, self._counts, self._routes, self._blobs = db, counts, routes, blobs
         self._folder, self._max_bytes, self._keep_free_bytes = folder, max_bytes, keep_free_bytes
         self._page_bytes = self._pragma("page_size")
 
     def used_bytes(self) -> int:
-        return (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_bytes
+        pages = self._pragma("page_count") - self._pragma("freelist_count")
+        return pages * self._page_bytes + self._blobs.used_bytes
 
     def limit(self) -> Limit:
-        """How large the file may be. To be asked before the transaction lets it grow."""
+        """How large the outbox may be. To be asked before the transaction lets it grow."""
         disk = os.statvfs(self._folder)
         spare_bytes = max(disk.f_bavail * disk.f_frsize - self._keep_free_bytes, 0)
-        allowed_bytes = max(self._pragma("page_count") * self._page_bytes + spare_bytes, FLOOR_BYTES)
+        now_bytes = self._pragma("page_count") * self._page_bytes + self._blobs.used_bytes
+        allowed_bytes = max(now_bytes + spare_bytes, FLOOR_BYTES)
         return min(Limit(allowed_bytes, "keep_free"), Limit(self._max_bytes, "max_size"))
 
     def make(self, limit: Limit, mono_ns: int, in_flight: Collection[int]) -> Draft | None:
@@ -67,7 +71,9 @@ class Room:
         """
         if self.used_bytes() <= limit.used_bytes:
             return None
+        files = self._db.execute("SELECT file FROM quarantine").fetchall()
         self._db.execute("DELETE FROM quarantine")
+        self._blobs.release(file for (file,) in files)
         target_bytes = limit.used_bytes - limit.used_bytes // 64  # some in advance: one gap for many
         strata: dict[str, Counter[str]] = {}
         while (excess_bytes := self.used_bytes() - target_bytes) > 0:
@@ -84,17 +90,23 @@ class Room:
         return Draft("gap", mono_ns, Priority.EVENT, body)
 
     def _evict(self, excess_bytes: int, in_flight: Collection[int], strata: dict[str, Counter[str]]) -> bool:
-        query = "SELECT row, kind, waiting, length(payload) FROM record ORDER BY row LIMIT ?"
-        victims = []
-        for row, kind, waiting, payload_bytes in self._db.execute(query, (_EVICT_ROWS + len(in_flight),)):
+        query = "SELECT row, kind, waiting, length(payload), file FROM record ORDER BY row LIMIT ?"
+        victims, files = [], []
+        for row, kind, waiting, payload_bytes, file in self._db.execute(
+            query, (_EVICT_ROWS + len(in_flight),)
+        ):
             if excess_bytes <= 0:
                 break
             if row not in in_flight:
                 excess_bytes -= payload_bytes
+                if file:
+                    excess_bytes -= self._blobs.size(file)
+                    files.append(file)
                 victims.append((row,))
                 strata.setdefault(Priority(row >> PRIORITY_SHIFT).name.lower(), Counter())[kind] += 1
                 self._count(kind, waiting)
         self._db.executemany("DELETE FROM record WHERE row = ?", victims)
+        self._blobs.release(files)
         return bool(victims)
 
     def _count(self, kind: str, waiting: int) -> None:

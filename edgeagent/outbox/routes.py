@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 
 from edgeagent.errors import StorageFault
+from edgeagent.outbox.blobs import Blobs
 from edgeagent.outbox.counts import Counts
 from edgeagent.records import Kind
 
@@ -21,8 +22,8 @@ MAX_UPSTREAMS = 62
 class Routes:
     """The upstreams that there are, and their bits. Its changes are made inside the outbox's transaction."""
 
-    def __init__(self, db: sqlite3.Connection, counts: Counts) -> None:
-        self._db, self._counts = db, counts
+    def __init__(self, db: sqlite3.Connection, counts: Counts, blobs: Blobs) -> None:
+        self._db, self._counts, self._blobs = db, counts, blobs
         self._bits: dict[str, int] = {
             name: 1 << bit for bit, name in db.execute("SELECT bit, name FROM upstream ORDER BY bit")
         }
@@ -75,7 +76,9 @@ class Routes:
             self._counts.add("waiting", kind, name, -n)
         for kind, n in self._count("waiting = ? AND accepted", bit):
             self._counts.add("waiting", kind, n=-n)
-        self._db.execute("DELETE FROM record WHERE waiting = ? AND accepted", (bit,))
+        query = "DELETE FROM record WHERE waiting = ? AND accepted RETURNING file"
+        files = self._db.execute(query, (bit,)).fetchall()
+        self._blobs.release(file for (file,) in files)
         self._db.execute("UPDATE record SET waiting = ? WHERE waiting = ?", (UNCLAIMED, bit))
         self._db.execute("UPDATE record SET waiting = waiting & ~? WHERE waiting & ?", (bit, bit))
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from outboxes import RUN, UNSYNCED, open_outbox
+from outboxes import RUN, UNSYNCED, open_outbox, record
 from watched_disk import Disk
 
-from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.outbox import Outbox, Queued
 from edgeagent.records import Draft, Kind, Priority
 
 KINDS: tuple[Kind, ...] = ("prediction", "event", "sample", "health")
+
+LARGE_BYTES = 3000  # one in ten records is a file of its own
 
 
 class Promise(NamedTuple):
@@ -29,7 +32,7 @@ def work(disk: Disk, dice: random.Random, steps: int, **options: int) -> None:
     """Append, deliver, refuse and reopen at random, noting in the disk's log what was promised."""
     promise = Promise()
     disk.note(promise)
-    outbox = open_outbox(disk.folder, **options)
+    outbox = open_outbox(disk.folder, large_bytes=LARGE_BYTES, **options)
     for _ in range(steps):
         chance = dice.random()
         if chance < 0.6:
@@ -44,7 +47,7 @@ def work(disk: Disk, dice: random.Random, steps: int, **options: int) -> None:
             promise = promise._replace(settled=promise.sent)
         else:
             outbox.close()
-            outbox = open_outbox(disk.folder, **options)
+            outbox = open_outbox(disk.folder, large_bytes=LARGE_BYTES, **options)
         disk.note(promise)
     outbox.close()
 
@@ -71,7 +74,8 @@ def _faults(outbox: Outbox, promise: Promise) -> list[str]:
     (verdict,) = outbox._db.execute("PRAGMA integrity_check").fetchone()
     if verdict != "ok" or outbox.set_aside:
         faults.append(f"damaged: {verdict} {outbox.set_aside}")
-    waiting = [queued.id for queued in outbox.take("fleet", 10**6, 10**9)]
+    taken = outbox.take("fleet", 10**6, 10**9)
+    waiting = [queued.id for queued in taken]
     counters = outbox.counters()
     durable = {f"press-07/{RUN}/{n}" for n in range(1, promise.durable + 1)}
     lost = len(durable - promise.sent - set(waiting)) - counters.evicted
@@ -81,8 +85,16 @@ def _faults(outbox: Outbox, promise: Promise) -> list[str]:
         faults.append(f"{len(again)} settled records wait again")
     if len(set(waiting)) < len(waiting):
         faults.append("a record waits twice")
+    if torn := [queued.id for queued in taken if not is_whole(queued)]:
+        faults.append(f"torn: {torn}")
     if counters.waiting != len(waiting):
         faults.append(f"{counters.waiting} are counted, {len(waiting)} wait")
     if counters.made != counters.delivered + counters.rejected + counters.evicted + counters.waiting:
         faults.append(f"the counters do not add up: {counters}")
     return faults
+
+
+def is_whole(queued: Queued) -> bool:
+    with suppress(ValueError):
+        return record(queued).id == queued.id
+    return False

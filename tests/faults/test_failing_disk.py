@@ -42,7 +42,7 @@ class Receiver:
 
 def live_through(disk: Disk) -> tuple[Writer, Receiver]:
     """Make, commit and deliver while the disk fails, until all is durable."""
-    writer = Writer(lambda seq: open_outbox(disk.folder, first_seq=seq), flush_s=1.0)
+    writer = Writer(lambda seq: open_outbox(disk.folder, first_seq=seq, large_bytes=650), flush_s=1.0)
     receiver, dice = Receiver(), random.Random(5)
     for round_ in range(ROUNDS):
         start = round_ * RECORDS_A_ROUND

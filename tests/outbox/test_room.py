@@ -95,7 +95,7 @@ def test_the_file_grows_no_further_once_the_disk_has_less_free_than_keep_free(tm
     for _ in range(60):
         outbox.append(bulky(100, Priority.BULK), UNSYNCED)
     outbox.append(drafts(1, Priority.EVENT, "event"), UNSYNCED)
-    assert (tmp_path / "outbox.db").stat().st_size <= FLOOR_BYTES * 1.1
+    assert (tmp_path / "outbox.db").stat().st_size <= FLOOR_BYTES * 1.15
     records = drain(outbox)
     assert records[-1].kind == "sample"
     assert {r.body["cause"] for r in records if r.kind == "gap"} == {"keep_free"}
