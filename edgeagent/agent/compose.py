@@ -15,6 +15,7 @@ from edgeagent.decisions import capture
 from edgeagent.decisions.rules import Rules
 from edgeagent.inference import Engine
 from edgeagent.inference.bundle import Bundle
+from edgeagent.inference.choices import spoken
 from edgeagent.pipeline import Core, ModelPlan, PipelinePlan, Truth
 from edgeagent.sampling.report import Report
 from edgeagent.sampling.sampler import Sampler
@@ -30,8 +31,8 @@ def bundles(config: Config, config_path: Path) -> dict[str, Bundle]:
 def sensors(config: Config, context: Context) -> dict[str, Sensor]:
     """Every sensor, unopened."""
     return {
-        name: find("sensors", part.file).build(name, part.options, context)
-        for name, part in config.sensors.items()
+        name: find("sensors", entry.part.file).build(name, entry.part.options, context)
+        for name, entry in config.sensors.items()
     }
 
 
@@ -55,7 +56,14 @@ def engine(config: Config, key: str, bundle: Bundle, clock: Clock) -> Engine:
         return Inline(bundle, requested, clock, threads=settings.threads)
     from edgeagent.inference.supervisor import Supervisor
 
-    return Supervisor(bundle, requested, clock, deadline_s=settings.deadline, threads=settings.threads)
+    return Supervisor(
+        bundle,
+        requested,
+        clock,
+        deadline_s=settings.deadline,
+        threads=settings.threads,
+        memory_bytes=settings.memory,
+    )
 
 
 def core(
@@ -82,6 +90,7 @@ def core(
         Guard(config.actuators),
         _longest_capture_s(config),
         truths,
+        {name: entry.condition for name, entry in config.sensors.items()},
         counts,
     )
 
@@ -98,7 +107,7 @@ def _plan(config: Config, name: str, pipeline: Pipeline, models: Mapping[str, Bu
         name=bundle.name,
         version=bundle.version,
         sha256={variant.name: variant.sha256 for variant in bundle.variants},
-        requested=config.models[pipeline.model].accelerator,
+        requested=spoken(config.models[pipeline.model].accelerator),
         labels=bundle.labels,
         max_missing=bundle.max_missing,
     )

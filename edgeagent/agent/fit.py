@@ -11,6 +11,8 @@ import msgspec
 
 from edgeagent.agent.state import state_folder
 from edgeagent.buses.i2c import bus_path
+from edgeagent.conditioning import chain as conditioning
+from edgeagent.conditioning.chain import Conditioner, Conditions
 from edgeagent.config import load as config
 from edgeagent.config import parts, schema
 from edgeagent.config.findings import Finding, Report, dotted, listed, nearest
@@ -20,7 +22,7 @@ from edgeagent.decisions import Known
 from edgeagent.decisions.check import check_rule
 from edgeagent.errors import BundleFault, ConfigFault, Fault
 from edgeagent.inference.bundle import Bundle, find_bundle, load_bundle, own_bundles
-from edgeagent.inference.engine import variants_for
+from edgeagent.inference.choices import choices_for
 from edgeagent.records import Layout
 from edgeagent.sampling import report as reports
 from edgeagent.windows import fit as fit_layouts
@@ -55,7 +57,7 @@ def load_model(model: schema.Model, draft: schema.Config, path: Path) -> Bundle:
     if "/" in name:
         name = str(path.absolute().parent / Path(name).expanduser())
     bundle = load_bundle(find_bundle(name, places=bundle_places(draft, path)))
-    variants_for(bundle, model.accelerator)
+    choices_for(bundle, model.accelerator)
     return bundle
 
 
@@ -92,25 +94,34 @@ class _Fitting:
     # --- parts, each by itself ------------------------------------------------------------------------
 
     def _drivers(self) -> None:
-        for name, part in self._draft.sensors.items():
-            module = self._advised("sensors", part, ("sensors", name))
+        for name, entry in self._draft.sensors.items():
+            module = self._advised("sensors", entry.part, ("sensors", name))
             try:
-                layout = module.layout(part.options)
+                layout = module.layout(entry.part.options)
             except Fault as fault:
                 self._fault(("sensors", name), fault)
             else:
                 if layout is not None:
-                    self._layouts[name] = layout
+                    self._condition(name, entry.condition, layout)
         for name, actuator in self._draft.actuators.items():
             self._advised("actuators", actuator.part, ("actuators", name))
         for name, sink in self._draft.upstream.items():
             self._advised("upstream", sink.part, ("upstream", name, sink.part.file))
 
+    def _condition(self, name: str, conditions: Conditions, given: Layout) -> None:
+        """What the rest of the config sees of a sensor is what its filters make of it."""
+        faults = list(conditioning.faults(conditions, given))
+        for path, fault in faults:
+            self._fault(("sensors", name, "condition", *path), fault)
+        if not faults:
+            self._layouts[name] = Conditioner(conditions, given).layout
+
     def _addresses(self) -> None:
         """Two chips cannot answer at one address of one bus. A fake has a bus of its own."""
         taken: dict[tuple[str, int], str] = {}
-        for name, part in self._draft.sensors.items():
-            bus, address = getattr(part.options, "bus", None), getattr(part.options, "address", None)
+        for name, entry in self._draft.sensors.items():
+            options = entry.part.options
+            bus, address = getattr(options, "bus", None), getattr(options, "address", None)
             if not isinstance(bus, str) or not isinstance(address, int) or bus.startswith("fake:"):
                 continue
             try:
@@ -192,10 +203,10 @@ class _Fitting:
         path = ("actuators", name, "sensor")
         if not self._named(sensor, self._names("sensors"), "sensor", path):
             return
-        part = self._draft.sensors.get(sensor)
-        if part is not None and part.file != actuator.part.file:
+        entry = self._draft.sensors.get(sensor)
+        if entry is not None and entry.part.file != actuator.part.file:
             fault = ConfigFault(
-                f"{sensor} is driven by {part.file}", expected=f"a sensor of driver: {actuator.part.file}"
+                f"{sensor} is driven by {entry.part.file}", expected=f"a sensor of driver: {actuator.part.file}"
             )
             self._fault(path, fault)
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from edgeagent.config.quantities import Between, Bytes, FilePath, Fraction, Seconds, Switch
+from edgeagent.errors import ConfigFault
 from edgeagent.records import Kind
 
 
@@ -35,6 +36,7 @@ class Names(NamedTuple):
 
 
 SensorPart = Annotated[Part, Names("sensors", "driver")]
+FilterPart = Annotated[Part, Names("conditioning", "key")]
 ActuatorPart = Annotated[Part, Names("actuators", "driver")]
 UpstreamPart = Annotated[Part, Names("upstream", "key")]
 ActionPart = Annotated[Part, Names("decisions", "key")]
@@ -46,9 +48,34 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
 
+class SensorEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What all sensors share, beside the driver's own keys: by channel, its filters in the order of application."""
+
+    part: SensorPart
+    condition: dict[str, list[FilterPart]] = {}
+
+
+class Delegate(msgspec.Struct, frozen=True, kw_only=True):
+    """A vendor's shared library that runs a model's operators on other silicon, and its options, in its own words."""
+
+    library: str
+    options: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        if "/" in self.library and not self.library.startswith("/"):
+            expected = "an absolute path, or a bare name that the system's loader knows"
+            raise ConfigFault("not a library's name", where="library", expected=expected)
+
+
+class External(msgspec.Struct, frozen=True, kw_only=True):
+    external: Delegate
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """`accelerator`: auto, cpu, edgetpu, edgetpu:usb, edgetpu:pci, edgetpu:N or an external delegate."""
+
     bundle: str
-    accelerator: str = "auto"
+    accelerator: str | External = "auto"
 
 
 class WindowLength(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,16 +136,19 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inference(msgspec.Struct, frozen=True, kw_only=True):
+    """`memory`: how large a worker's address space may become, beside three times its model."""
+
     isolation: Literal["process", "inline"] = "process"
     deadline: Seconds = 2.0
     threads: Annotated[int, Between(1, 16)] = 1
+    memory: Bytes = 512_000_000
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file. A missing section is an empty one: the rest runs."""
 
     device: Device = Device()
-    sensors: dict[str, SensorPart] = {}
+    sensors: dict[str, SensorEntry] = {}
     models: dict[str, Model] = {}
     pipelines: dict[str, Pipeline] = {}
     actuators: dict[str, ActuatorEntry] = {}

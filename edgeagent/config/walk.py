@@ -249,6 +249,8 @@ class Walker:
         if _is_nothing(node) and type(None) in members:
             return None
         wanted = [member for member in members if member is not type(None)]
+        if isinstance(node, MappingNode):  # what is wrong in the only struct that it can be is told in full
+            wanted = [member for member in wanted if _is_struct(_peel(member)[0])] or wanted
         if len(wanted) == 1:
             return self.read(node, wanted[0], path)
         for member in wanted:

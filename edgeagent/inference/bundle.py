@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -190,7 +191,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle, without reading its models. Raises BundleFault with all that is wrong with it."""
-    keys = _read_keys(folder / _FILE)
+    keys = read_keys(folder)
     bundle = Bundle(
         folder=folder,
         name=keys.name,
@@ -207,6 +208,8 @@ def load_bundle(folder: Path) -> Bundle:
         golden=Golden(folder / keys.golden.file, keys.golden.tolerance),
     )
     files = [*(v.file for v in bundle.variants), bundle.golden.file]
+    for file in files:
+        _refuse_link_out(file)
     if missing := [f.name for f in files if not f.is_file()]:
         raise BundleFault(
             f"{', '.join(missing)} is missing",
@@ -229,22 +232,50 @@ def find_bundle(name_or_path: str, *, places: Sequence[Path]) -> Path:
     """
     if "/" in name_or_path:
         folder = Path(name_or_path).expanduser()
-        if not (folder / _FILE).is_file():
-            raise BundleFault(
-                f"no {_FILE} in it", where=str(folder), expected="a bundle's folder", hint="Correct the path"
-            )
+        if not os.path.isfile(folder / _FILE):
+            what, hint = f"no {_FILE} in it", "Correct the path"
+            if not _may_enter(folder):
+                what, hint = "this user may not look into it", _LET_IN
+            raise BundleFault(what, where=str(folder), expected="a bundle's folder", hint=hint)
         return folder
     for place in places:
-        if (place / name_or_path / _FILE).is_file():
+        if os.path.isfile(place / name_or_path / _FILE):
             return place / name_or_path
-    there = sorted({found.parent.name for place in places for found in place.glob(f"*/{_FILE}")})
-    raise BundleFault(
-        f"no bundle {name_or_path!r} in {', '.join(map(str, places))}",
-        expected=f"one of {', '.join(there)}" if there else "",
-        hint="Correct the name, or copy the bundle's folder there"
-        if there
-        else "Copy the bundle's folder there",
-    )
+    raise _nowhere(name_or_path, places)
+
+
+_LET_IN = "Become a user who may, or give this one the right to enter it"
+
+
+def _nowhere(name: str, places: Sequence[Path]) -> BundleFault:
+    what, hint = f"no bundle {name!r} in {', '.join(map(str, places))}", "Copy the bundle's folder there"
+    there = sorted({found.parent.name for place in places for found in bundle_files(place)})
+    if there:
+        hint = "Correct the name, or copy the bundle's folder there"
+    if denied := [str(place) for place in places if not _may_enter(place / name)]:
+        what += f"; but this user may not look into {', '.join(denied)}"
+        hint = _LET_IN
+    return BundleFault(what, expected=f"one of {', '.join(there)}" if there else "", hint=hint)
+
+
+def bundle_files(place: Path) -> list[Path]:
+    """The `bundle.yaml` of every bundle in a folder, in order; none if the folder is not there or not open to us."""
+    try:
+        folders = sorted(place.iterdir())
+    except OSError:
+        return []
+    return [folder / _FILE for folder in folders if os.path.isfile(folder / _FILE)]
+
+
+def _may_enter(folder: Path) -> bool:
+    """Whether this user can look for a file in it; one that is not there hides nothing."""
+    try:
+        os.stat(f"{folder}/.")
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def own_bundles() -> Path:
@@ -254,7 +285,10 @@ def own_bundles() -> Path:
     return installed if installed.is_dir() else package.parent / "models"
 
 
-def _read_keys(path: Path) -> BundleKeys:
+def read_keys(folder: Path) -> BundleKeys:
+    """A bundle's `bundle.yaml`, all of it. Raises BundleFault with all that is wrong with it."""
+    path = folder / _FILE
+    _refuse_link_out(path)
     report = Report(str(path))
     try:
         root = YAML().compose(path.read_text("utf-8-sig"))
@@ -275,7 +309,19 @@ def _lines(findings: Iterable[object]) -> str:
 
 def _refuse_path(file: str) -> None:
     """A bundle may come from afar: its files lie in its own folder."""
-    if Path(file).name != file:
+    if Path(file).name != file or file == ".." or not file.isprintable():
         raise ConfigFault(
             "not a file name", where="file", expected="the name of a file in the bundle's folder"
+        )
+
+
+def _refuse_link_out(file: Path) -> None:
+    """... and so does what a link in it leads to."""
+    target = os.path.realpath(file)
+    if not Path(target).is_relative_to(os.path.realpath(file.parent)):
+        raise BundleFault(
+            f"{file.name} is a link out of the bundle, to {target}",
+            where=str(file.parent),
+            expected="every file in the bundle's own folder",
+            hint="Put the file itself there",
         )

@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from edgeagent.errors import Bug, BundleFault, ConfigFault, InferenceFault
+from edgeagent.errors import Bug, BundleFault, InferenceFault
 from edgeagent.inference import Answer
-from edgeagent.inference.bundle import Bundle, Variant
+from edgeagent.inference.bundle import Bundle
+from edgeagent.inference.choices import Choice, Requested, choices_for, spoken
+from edgeagent.inference.faults import AcceleratorFault, WorkerDied
 from edgeagent.inference.golden import check_golden
 from edgeagent.inference.recovery import Recovery
 from edgeagent.inference.tensors import Scored, Signature
@@ -23,17 +27,28 @@ from edgeagent.timebase import Clock
 if TYPE_CHECKING:
     from edgeagent.records import Float32Array
 
-ACCELERATORS = ("cpu",)
+PROBE_DEADLINE_NS = 60 * NS_PER_S
+
+
+class Loaded(NamedTuple):
+    """What a runner has to say of itself: the runtime's name, and what of its confinement could not be had."""
+
+    backend: str
+    unconfined: list[str]
 
 
 class Runner(Protocol):
-    """One variant, in one place. A runner that failed is closed and never used again."""
+    """One choice, in one place. A runner that failed is closed and never used again."""
 
     @property
     def pid(self) -> int | None: ...
 
-    def load(self) -> str:
-        """Wait until the model is there; the runtime's name. Raises BundleFault or InferenceFault."""
+    def is_ready(self) -> bool:
+        """Whether `load` would return, or raise, at once."""
+        ...
+
+    def load(self) -> Loaded:
+        """Wait until the model is there. Raises BundleFault or InferenceFault."""
         ...
 
     def predict(self, values: Float32Array) -> Scored:
@@ -47,8 +62,16 @@ class Runner(Protocol):
     def close(self) -> None: ...
 
 
+class _Probe(NamedTuple):
+    """A better choice that is being loaded beside the one that serves."""
+
+    choice: int
+    runner: Runner
+    began_ns: int
+
+
 class ModelEngine(ABC):
-    """An `Engine` over a chain of variants.
+    """An `Engine` over a chain of choices.
 
     Args:
         bundle: What to run.
@@ -60,27 +83,29 @@ class ModelEngine(ABC):
         BundleFault: The bundle has nothing for it.
     """
 
-    def __init__(self, bundle: Bundle, requested: str, clock: Clock) -> None:
+    def __init__(self, bundle: Bundle, requested: Requested, clock: Clock) -> None:
         self.bundle = bundle
         self._shape = (bundle.samples, len(bundle.layout.channels))
-        self._variants = variants_for(bundle, requested)
-        self._requested = requested
+        self._choices = choices_for(bundle, requested)
+        self._requested = spoken(requested)
         self._clock = clock
-        self._recovery = Recovery(len(self._variants))
+        self._recovery = Recovery(len(self._choices))
         self._runner: Runner | None = None
-        self._running: Variant | None = None
+        self._running: Choice | None = None
+        self._probe: _Probe | None = None
         self._lock = Lock()  # held by the lane while it uses the runner
         self._closed = False
-        self._launches = 0
-        self._backend = ""
+        self._restarts = 0
+        self._loaded = Loaded("", [])
         self._last_error = ""
         self._why = ""
         self._answers = 0
         self._clipped = 0.0  # the sum of each answer's share
+        self._files: object = None  # what the bundle's files were when it came into quarantine
 
     @abstractmethod
-    def _make_runner(self, variant: Variant) -> Runner:
-        """A runner that is not loaded yet. Raises BundleFault or InferenceFault."""
+    def _make_runner(self, choice: Choice) -> Runner:
+        """A runner that has begun to load. Raises BundleFault or InferenceFault."""
 
     def start(self) -> None:
         with self._lock:
@@ -92,88 +117,147 @@ class ModelEngine(ABC):
             if self._running is None:
                 self._refuse_unless_due()
                 self._start()
-            return self._ask(values)
+            answer = self._ask(values)
+            if self._recovery.choice:
+                self._try_better()
+            return answer
 
     def status(self) -> dict[str, object]:
         running, runner = self._running, self._runner
         return {
             "asked": self._requested,
-            "got": running.accelerator if running else None,
+            "got": running.accelerator.name if running else None,
             "why": self._why,
             "state": self._recovery.state,
-            "restarts": max(self._launches - 1, 0),
+            "restarts": self._restarts,
             "last_error": self._last_error,
             "clipped": self._clipped / max(self._answers, 1),
-            "backend": self._backend,
+            "backend": self._loaded.backend,
+            "unconfined": self._loaded.unconfined,
             "pid": runner.pid if runner else None,
         }
 
     def close(self) -> None:
         self._closed = True
-        runner = self._runner
-        if runner is not None:
-            runner.abort()
-        with self._lock:
-            self._drop()
+        if not self._lock.acquire(blocking=False):
+            if self._runner is not None:
+                self._runner.abort()
+            self._lock.acquire()
+        self._drop()
+        self._drop_probe()
+        self._lock.release()
 
     def _ask(self, values: Float32Array) -> Answer:
         assert self._runner is not None
         assert self._running is not None
-        variant, asked_ns = self._running, self._clock.now_ns()
+        (variant, accelerator), asked_ns = self._running, self._clock.now_ns()
         try:
             scored = self._runner.predict(values)
         except InferenceFault as e:
-            self._failed(variant, e)
+            self._restarts += 1
+            self._failed(self._running, e)
             raise
         infer_ns = self._clock.now_ns() - asked_ns
         self._answers += 1
         self._clipped += scored.clipped
-        return Answer(tuple(scored.scores.tolist()), variant.name, variant.accelerator, infer_ns)
+        return Answer(tuple(scored.scores.tolist()), variant.name, accelerator.name, infer_ns)
+
+    # --- loading, falling, climbing -------------------------------------------------------------------
 
     def _start(self) -> None:
-        """Load the first variant that will, as far as the back-off allows."""
+        """Load the first choice that will, as far as the back-off allows."""
         while self._running is None:
-            variant = self._variants[self._recovery.variant]
+            choice = self._choices[self._recovery.choice]
             try:
-                self._load(variant)
+                if self._closed:
+                    raise InferenceFault(f"model {self.bundle.name} is closed")
+                self._runner = self._make_runner(choice)
+                self._serve_with(self._runner, self._recovery.choice)
             except (BundleFault, InferenceFault) as e:
-                self._failed(variant, e)
+                self._failed(choice, e)
                 if not self._recovery.is_due(self._clock.now_ns()):
                     raise
 
-    def _load(self, variant: Variant) -> None:
-        self._launches += 1
-        runner = self._runner = self._make_runner(variant)
-        if self._closed:
-            raise InferenceFault(f"model {self.bundle.name} is closed")
-        self._backend = runner.load()
-        check_golden(self.bundle, variant.name, lambda values: runner.predict(values).scores)
-        self._why = f"{variant.name} is the first of the bundle's variants for {self._requested}"
-        if variant is not self._variants[0]:
-            self._why = f"{variant.name}, because {self._last_error}"
-        self._running = variant
-        self._recovery.loaded()
+    def _serve_with(self, runner: Runner, index: int) -> None:
+        """Let the runner serve, if it loads and passes its golden vectors. Raises BundleFault or InferenceFault."""
+        choice = self._choices[index]
+        self._loaded = runner.load()
+        check_golden(self.bundle, str(choice), lambda values: runner.predict(values).scores)
+        self._why = f"{choice} is the first of the bundle's variants for {self._requested}"
+        if index:
+            self._why = f"{choice}, because {self._last_error}"
+        self._runner, self._running = runner, choice
+        self._recovery.loaded(index, self._clock.now_ns())
 
-    def _failed(self, variant: Variant, fault: BundleFault | InferenceFault) -> None:
+    def _failed(self, choice: Choice, fault: BundleFault | InferenceFault) -> None:
         self._drop()
-        self._last_error = f"{variant.name}: {fault}"
+        self._drop_probe()
+        self._last_error = f"{choice}: {fault}"
         self._why = self._last_error
-        self._recovery.failed(self._clock.now_ns(), hopeless=isinstance(fault, BundleFault))
+        self._recovery.failed(
+            self._clock.now_ns(),
+            hopeless=isinstance(fault, BundleFault | AcceleratorFault),
+            killed=isinstance(fault, WorkerDied),
+        )
+        if self._recovery.state == "quarantined":
+            self._files = _stamps(self.bundle)
+
+    def _try_better(self) -> None:
+        """Climb back up the chain: load a better choice beside the one that serves, so that no window waits for it."""
+        now_ns, probe = self._clock.now_ns(), self._probe
+        if probe is None:
+            self._begin_probe(now_ns)
+        elif probe.runner.is_ready() or now_ns - probe.began_ns > PROBE_DEADLINE_NS:
+            self._end_probe(probe)
+
+    def _begin_probe(self, now_ns: int) -> None:
+        index = self._recovery.probe(now_ns)
+        if index is None:
+            return
+        try:
+            self._probe = _Probe(index, self._make_runner(self._choices[index]), now_ns)
+        except (BundleFault, InferenceFault) as e:
+            self._last_error = f"{self._choices[index]}: {e}"
+
+    def _end_probe(self, probe: _Probe) -> None:
+        served = self._runner
+        try:
+            if not probe.runner.is_ready():
+                raise InferenceFault("it does not load")
+            self._serve_with(probe.runner, probe.choice)
+        except (BundleFault, InferenceFault) as e:
+            self._drop_probe()
+            self._last_error = f"{self._choices[probe.choice]}: {e}"
+            self._recovery.probe_failed(probe.choice, killed=isinstance(e, WorkerDied))
+        else:
+            self._probe = None
+            assert served is not None
+            served.close()
 
     def _drop(self) -> None:
         runner, self._runner, self._running = self._runner, None, None
         if runner is not None:
             runner.close()
 
+    def _drop_probe(self) -> None:
+        probe, self._probe = self._probe, None
+        if probe is not None:
+            probe.runner.close()
+
+    # --- what is refused ------------------------------------------------------------------------------
+
     def _refuse_unless_due(self) -> None:
-        now_ns = self._clock.now_ns()
+        now_ns, recovery = self._clock.now_ns(), self._recovery
         if self._closed:
             raise InferenceFault(f"model {self.bundle.name} is closed")
-        if not self._recovery.is_due(now_ns):
-            left_s = (self._recovery.retry_ns - now_ns) / NS_PER_S
+        if recovery.state == "quarantined" and _stamps(self.bundle) != self._files:
+            self._recovery = Recovery(len(self._choices))
+        elif not recovery.is_due(now_ns):
+            when = "It is tried again once the config or a file of the bundle has changed"
+            if recovery.retry_ns is not None:
+                when = f"It is tried again in {(recovery.retry_ns - now_ns) / NS_PER_S:.1f} s"
             raise InferenceFault(
-                f"model {self.bundle.name} is {self._recovery.state} ({self._last_error})",
-                hint=f"It is tried again in {left_s:.1f} s",
+                f"model {self.bundle.name} is {recovery.state} ({self._last_error})", hint=when
             )
 
     def _refuse_unfit(self, values: Float32Array) -> None:
@@ -185,23 +269,17 @@ class ModelEngine(ABC):
             raise InferenceFault("a channel of the window has no sample at all, or one that is infinite")
 
 
-def variants_for(bundle: Bundle, requested: str) -> tuple[Variant, ...]:
-    """The variants to try, best first. Raises ConfigFault or BundleFault, saying what there is."""
-    if requested not in ("auto", *ACCELERATORS):
-        raise ConfigFault(
-            f"accelerator {requested!r} is not known here",
-            expected=f"auto or {' or '.join(ACCELERATORS)}",
-            hint="auto takes the best that the bundle and the machine both have",
-        )
-    chosen = tuple(v for v in bundle.variants if v.accelerator in ACCELERATORS)
-    if not chosen:
-        has = ", ".join(v.accelerator for v in bundle.variants)
-        raise BundleFault(
-            f"bundle {bundle.name} has no variant for {' or '.join(ACCELERATORS)}; it has: {has}",
-            where=str(bundle.folder / "bundle.yaml"),
-            hint="Add the file from before it was compiled for the accelerator",
-        )
-    return chosen
+def _stamps(bundle: Bundle) -> object:
+    """What changes when someone changes a file of the bundle."""
+    files = [bundle.folder / "bundle.yaml", bundle.golden.file, *(v.file for v in bundle.variants)]
+    return [(s.st_mtime_ns, s.st_ino, s.st_size) if (s := _stat(file)) else None for file in files]
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except OSError:
+        return None
 
 
 def signature(bundle: Bundle) -> Signature:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeagent.inference.bundle import Bundle, Variant
-from edgeagent.inference.engine import ModelEngine, signature
+from edgeagent.inference.bundle import Bundle
+from edgeagent.inference.choices import Choice, Requested
+from edgeagent.inference.engine import Loaded, ModelEngine, signature
 from edgeagent.inference.tensors import Scored
 from edgeagent.inference.tflite import TfliteModel, find_runtime, quiet_stderr
 from edgeagent.timebase import Clock
@@ -17,23 +18,28 @@ if TYPE_CHECKING:
 class Inline(ModelEngine):
     """The engine of `isolation: inline`; its deadline is whatever the model takes."""
 
-    def __init__(self, bundle: Bundle, requested: str, clock: Clock, *, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, requested: Requested, clock: Clock, *, threads: int = 1) -> None:
         super().__init__(bundle, requested, clock)
         self._threads = threads
 
-    def _make_runner(self, variant: Variant) -> _Here:
-        return _Here(self.bundle, variant, self._threads)
+    def _make_runner(self, choice: Choice) -> _Here:
+        return _Here(self.bundle, choice, self._threads)
 
 
 class _Here:
     pid = None
 
-    def __init__(self, bundle: Bundle, variant: Variant, threads: int) -> None:
+    def __init__(self, bundle: Bundle, choice: Choice, threads: int) -> None:
         with quiet_stderr():
-            self._model = TfliteModel(find_runtime(), variant.read(), signature(bundle), threads)
+            self._model = TfliteModel(
+                find_runtime(), choice.variant.read(), signature(bundle), threads, choice.accelerator
+            )
 
-    def load(self) -> str:
-        return self._model.backend
+    def is_ready(self) -> bool:
+        return True
+
+    def load(self) -> Loaded:
+        return Loaded(self._model.backend, ["everything: the model runs in the agent's own process"])
 
     def predict(self, values: Float32Array) -> Scored:
         return self._model.predict(values)

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edgeagent.errors import BundleFault, InferenceFault
+from edgeagent.inference import edgetpu
+from edgeagent.inference.delegates import CPU, Accelerator, load_delegate
+from edgeagent.inference.faults import AcceleratorFault
 from edgeagent.inference.tensors import Codec, Scored, Signature, Tensor, input_columns, settled_shape
 
 if TYPE_CHECKING:
@@ -22,14 +25,16 @@ if TYPE_CHECKING:
 
 _STDERR = 2
 _OUT_OF_MEMORY = ("", "std::bad_alloc")  # LiteRT's RuntimeError has no text, tflite-runtime's this
+_DELEGATE_FAILED = "Restored original execution plan"
 _UNRESOLVED = re.compile(r"unresolved custom op: ([\w-]+)")
 
 
 class Runtime(NamedTuple):
-    """A runtime that works on this machine: `name` with its version, and its Interpreter class."""
+    """A runtime that works on this machine: `name` with its version, its Interpreter class, its loader of delegates."""
 
     name: str
     interpreter: Any
+    load_delegate: Any
 
 
 def find_runtime() -> Runtime:
@@ -58,16 +63,16 @@ def find_runtime() -> Runtime:
 
 def _litert() -> Runtime:
     import ai_edge_litert
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, load_delegate
 
-    return Runtime(f"ai-edge-litert {ai_edge_litert.__version__}", Interpreter)
+    return Runtime(f"ai-edge-litert {ai_edge_litert.__version__}", Interpreter, load_delegate)
 
 
 def _tflite_runtime() -> Runtime:
     import tflite_runtime
-    from tflite_runtime.interpreter import Interpreter
+    from tflite_runtime.interpreter import Interpreter, load_delegate
 
-    return Runtime(f"tflite-runtime {tflite_runtime.__version__}", Interpreter)
+    return Runtime(f"tflite-runtime {tflite_runtime.__version__}", Interpreter, load_delegate)
 
 
 class TfliteModel:
@@ -78,15 +83,31 @@ class TfliteModel:
         model: The .tflite file's bytes, whose hash has been checked: tflite-runtime does not verify what it loads.
         signature: What the bundle promises; the model must fit it.
         threads: At least 1.
+        accelerator: Whose delegate is to take what it can of the model.
 
     Raises:
         BundleFault: The bytes are no model, need an operator that is not there, or do not fit the signature.
+        AcceleratorFault: The delegate cannot be loaded, or does not take the model.
     """
 
-    def __init__(self, runtime: Runtime, model: bytes, signature: Signature, threads: int = 1) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        model: bytes,
+        signature: Signature,
+        threads: int = 1,
+        accelerator: Accelerator = CPU,
+    ) -> None:
         self.backend = runtime.name
+        delegates = []
+        if accelerator.library:
+            delegates.append(load_delegate(accelerator, runtime.load_delegate))
         try:
-            self._interpreter = runtime.interpreter(model_content=model, num_threads=threads)
+            self._interpreter = runtime.interpreter(
+                model_content=model, num_threads=threads, experimental_delegates=delegates
+            )
+            if delegates:
+                _must_be_used(self._interpreter, accelerator)
             self._settle_shapes(signature)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError, MemoryError) as e:
@@ -123,6 +144,15 @@ class TfliteModel:
                 self._interpreter.resize_tensor_input(index, shape)
 
 
+def _must_be_used(interpreter: Any, accelerator: Accelerator) -> None:
+    """A delegate that takes no operator leaves all to the CPU, and says nothing."""
+    if all(op["op_name"] != "DELEGATE" for op in interpreter._get_ops_details()):
+        raise AcceleratorFault(
+            f"{accelerator.library} takes none of the model's operators",
+            hint="Convert or compile the model for it, as its vendor says",
+        )
+
+
 def _tensor(details: dict[str, Any]) -> Tensor:
     quantization = details["quantization_parameters"]
     return Tensor(
@@ -149,8 +179,11 @@ def quiet_stderr() -> Iterator[None]:
         os.close(saved)
 
 
-def _refusal(runtime: str, text: str) -> BundleFault:
+def _refusal(runtime: str, text: str) -> BundleFault | AcceleratorFault:
     """The runtime's words on a model that it does not load, and what to do about it."""
+    if text.startswith(_DELEGATE_FAILED):
+        hint = "The lines above in the log are the delegate's: does it fit this runtime, and the model?"
+        return AcceleratorFault(f"the delegate does not take the model ({text})", hint=hint)
     if text in _OUT_OF_MEMORY:
         return BundleFault(f"{runtime} cannot load the model: it needs more memory than a model may have")
     unresolved = _UNRESOLVED.search(text)
@@ -160,5 +193,5 @@ def _refusal(runtime: str, text: str) -> BundleFault:
     operator = unresolved[1]
     hint = "Take a variant for the CPU, or convert the model with built-in operators only"
     if operator == "edgetpu-custom-op":
-        hint = "The file is compiled for the Edge TPU: take a variant for the CPU"
+        hint = f"It is compiled for the Edge TPU: bundle.yaml must say so. {edgetpu.advice()}"
     return BundleFault(f"the model needs the operator {operator}, which {runtime} does not have", hint=hint)

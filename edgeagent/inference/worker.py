@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import resource
 import signal
 import sys
 from pathlib import Path
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edgeagent.errors import Fault
+from edgeagent.inference.delegates import Accelerator
+from edgeagent.inference.sandbox import confine
 from edgeagent.inference.tensors import Signature
 from edgeagent.inference.tflite import TfliteModel, find_runtime
 
@@ -32,6 +33,25 @@ ANSWER_BYTES = 8192
 _SETTINGS_BYTES = 65536
 _NAME = "edgeagent-model"
 _KILL_FIRST = 500  # oom_score_adj: short of memory, the kernel is to take the worker and not the agent
+
+
+class Settings(NamedTuple):
+    """What the worker is told before it loads; the first packet, as JSON."""
+
+    signature: Signature
+    accelerator: Accelerator
+    threads: int
+    memory_bytes: int
+
+    def encode(self) -> bytes:
+        named = {"signature": self.signature._asdict(), "accelerator": self.accelerator._asdict()}
+        return json.dumps(self._asdict() | named).encode()
+
+    @staticmethod
+    def decode(packet: bytes) -> Settings:
+        words = json.loads(packet)
+        signature, accelerator = Signature(**words.pop("signature")), Accelerator(**words.pop("accelerator"))
+        return Settings(signature, accelerator, **words)
 
 
 class Shared(NamedTuple):
@@ -57,18 +77,17 @@ def map_shared(fd: int, signature: Signature) -> Shared:
 def main(channel: int, tensors: int, model_file: int) -> None:
     """Load what the first packet describes, then answer until end-of-file."""
     _become_a_worker()
-    settings = json.loads(os.read(channel, _SETTINGS_BYTES))
-    signature = Signature(**settings["signature"])
+    settings = Settings.decode(os.read(channel, _SETTINGS_BYTES))
+    unconfined = confine(settings.memory_bytes)
     try:
-        runtime = find_runtime()
-        _limit_memory(settings["memory_bytes"])
         with open(model_file, "rb") as file:
-            model = TfliteModel(runtime, file.read(), signature, settings["threads"])
+            data = file.read()
+        model = TfliteModel(find_runtime(), data, settings.signature, settings.threads, settings.accelerator)
     except Fault as e:
         os.write(channel, _fault(e))
         return
-    os.write(channel, OK + model.backend.encode())
-    _serve(channel, model, map_shared(tensors, signature))
+    os.write(channel, OK + json.dumps({"backend": model.backend, "unconfined": unconfined}).encode())
+    _serve(channel, model, map_shared(tensors, settings.signature))
 
 
 def _serve(channel: int, model: TfliteModel, shared: Shared) -> None:
@@ -88,13 +107,6 @@ def _become_a_worker() -> None:
     Path("/proc/self/comm").write_text(_NAME)
     sooner = Path("/proc/self/oom_score_adj")
     sooner.write_text(str(max(int(sooner.read_text()), _KILL_FIRST)))  # to lower it is not allowed
-
-
-def _limit_memory(more_bytes: int) -> None:
-    """Let the address space grow by so much and no further: a malformed model asked for 11 GB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + more_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _fault(e: Fault) -> bytes:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from edgeagent.agent.fit import check, load_model
 from edgeagent.config.load import require
+from edgeagent.config.schema import Delegate, External
 from edgeagent.inference.bundle import own_bundles
 
 DEVICE = "device: {id: press-07}\n"
@@ -90,3 +91,26 @@ def test_fakes_have_a_bus_each_and_a_bus_of_no_known_name_is_a_fault(tmp_path: P
     assert said(tmp_path, DEVICE + fakes) == []
     (fault,) = said(tmp_path, DEVICE + "sensors: {a: {driver: tmp102, bus: spi0}}\n")
     assert "sensors.a.bus: no I2C bus is called 'spi0', expected i2c-1, or fake:CHIP" in fault
+
+
+def test_an_accelerator_may_be_a_delegate_with_options_in_its_own_words(tmp_path: Path) -> None:
+    text = IMU + "models: {activity: {bundle: activity, accelerator: {external: %s}}}\n"
+    assert (
+        said(tmp_path, text % "{library: /usr/lib/libvx_delegate.so, options: {cache: 3, path: /tmp}}") == []
+    )
+    config = require(check(tmp_path / "agent.yaml"))
+    assert config.models["activity"].accelerator == External(
+        external=Delegate(library="/usr/lib/libvx_delegate.so", options={"cache": "3", "path": "/tmp"})
+    )
+    (fault,) = said(tmp_path, text % "{librery: libvx.so, library: libvx.so}")
+    assert "accelerator.external: unknown key 'librery'" in fault
+    assert "Did you mean 'library'?" in fault
+    (fault,) = said(tmp_path, text % "{library: lib/libvx.so}")
+    assert "an absolute path, or a bare name that the system's loader knows" in fault
+
+
+def test_an_accelerator_that_the_bundle_has_nothing_for_is_found_at_its_key(tmp_path: Path) -> None:
+    model = "models: {activity: {bundle: activity, accelerator: %s}}\n"
+    assert "bundle activity has no variant for edgetpu:usb" in said(tmp_path, IMU + model % "edgetpu:usb")[0]
+    (fault,) = said(tmp_path, IMU + model % "gpu")
+    assert fault.startswith("3:52: models.activity.accelerator: accelerator 'gpu' is not known here")

@@ -9,7 +9,7 @@ from tiny import classifier, write_bundle
 
 from edgeagent.errors import BundleFault
 from edgeagent.inference.bundle import find_bundle, load_bundle, own_bundles
-from edgeagent.inference.engine import signature, variants_for
+from edgeagent.inference.engine import signature
 from edgeagent.records import Channel
 
 pytestmark = pytest.mark.tflite_runtime
@@ -124,12 +124,6 @@ def test_a_path_is_a_path(tmp_path: Path) -> None:
 def test_the_shipped_bundles_lie_beside_the_package() -> None:
     assert own_bundles().name == "models"
     assert own_bundles().is_dir()
-
-
-def test_a_bundle_without_a_variant_for_this_machine_says_what_it_has(tmp_path: Path) -> None:
-    bundle = write_bundle(tmp_path, accelerator="edgetpu")
-    with pytest.raises(BundleFault, match="no variant for cpu; it has: edgetpu"):
-        variants_for(bundle, "auto")
 
 
 def test_a_bundle_names_the_tensors_of_a_model_that_has_several(tmp_path: Path) -> None:

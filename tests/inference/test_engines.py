@@ -23,7 +23,7 @@ from edgeagent.inference import Answer
 from edgeagent.inference.bundle import Bundle
 from edgeagent.inference.engine import ModelEngine
 from edgeagent.inference.inline import Inline
-from edgeagent.inference.recovery import FAILURES_A_VARIANT, QUARANTINE_NS
+from edgeagent.inference.recovery import FAILURES_A_CHOICE, QUARANTINE_NS
 from edgeagent.inference.supervisor import Supervisor
 from edgeagent.records import NS_PER_S, Float32Array
 from edgeagent.timebase import Clock
@@ -70,7 +70,7 @@ def _pid(engine: ModelEngine) -> int:
 
 def _until_it_serves(engine: ModelEngine, clock: VirtualClock) -> Answer:
     """The first answer, waiting out each back-off; fails if one variant may fail more often than it should."""
-    for _ in range(FAILURES_A_VARIANT):
+    for _ in range(FAILURES_A_CHOICE):
         try:
             return engine.predict(WINDOW)
         except InferenceFault:
@@ -109,8 +109,8 @@ def test_status_tells_what_was_asked_and_got_and_why(
 def test_an_accelerator_that_is_not_there_is_refused_with_those_that_are(
     build: Build, bundle: Bundle
 ) -> None:
-    with pytest.raises(ConfigFault, match="'edgetpu' is not known here; expected auto or cpu"):
-        build(bundle, "edgetpu", RealClock())
+    with pytest.raises(ConfigFault, match="'tpu' is not known here; expected auto, cpu, edgetpu"):
+        build(bundle, "tpu", RealClock())
 
 
 def test_a_window_with_nan_in_it_is_refused_and_the_model_goes_on(
@@ -179,15 +179,16 @@ def test_an_unsupported_operator_gives_way_to_the_next_variant(
     )
 
 
-def test_a_quarantined_model_serves_once_its_bundle_was_mended(
+def test_a_quarantined_model_serves_as_soon_as_its_bundle_was_mended(
     build: Build, bundle: Bundle, clock: VirtualClock
 ) -> None:
     bundle.variants[0].file.write_bytes(b"")
     with closing(build(bundle, "auto", clock)) as engine:
         with pytest.raises(BundleFault, match="is empty"):
             engine.start()
+        with pytest.raises(InferenceFault, match="quarantined"):
+            engine.predict(WINDOW)
         bundle.variants[0].file.write_bytes(classifier())
-        clock.sleep_s(QUARANTINE_NS / NS_PER_S)
         engine.predict(WINDOW)
         assert engine.status()["state"] == "ok"
 
@@ -233,6 +234,26 @@ def test_a_worker_that_is_killed_during_a_request_costs_that_request(
     supervisor.predict(WINDOW)
 
 
+def test_a_model_that_crashes_its_worker_again_and_again_is_left_alone_until_its_bundle_changes(
+    bundle: Bundle, clock: VirtualClock
+) -> None:
+    with closing(Supervisor(bundle, "auto", clock)) as engine:
+        for _ in range(FAILURES_A_CHOICE):
+            engine.start()
+            os.kill(_pid(engine), signal.SIGSEGV)
+            with pytest.raises(InferenceFault, match="SIGSEGV"):
+                engine.predict(WINDOW)
+            clock.sleep_s(2)
+        clock.sleep_s(10 * QUARANTINE_NS / NS_PER_S)
+        with pytest.raises(
+            InferenceFault, match=r"quarantined .* once the config or a file of the bundle has"
+        ):
+            engine.predict(WINDOW)
+        (bundle.folder / "bundle.yaml").touch()
+        engine.predict(WINDOW)
+        assert engine.status()["state"] == "ok"
+
+
 def test_a_worker_that_hangs_past_its_deadline_is_killed(bundle: Bundle, clock: VirtualClock) -> None:
     with closing(Supervisor(bundle, "auto", clock, deadline_s=0.05)) as engine:
         engine.start()
@@ -258,22 +279,28 @@ def test_a_malformed_model_with_the_right_hash_harms_only_its_worker(
         assert "model_0.tflite: " in str(engine.status()["last_error"])
 
 
+def greedy(size_bytes: int) -> bytes:
+    """A model whose only tensor beside its input is so large: what a flipped bit can make of a shape."""
+    times = Tensor((2,), INT32, data=np.array([1000, size_bytes // 12_000], np.int32))
+    row = Tensor((1, 12), INT8, 0.1)
+    return model([row, times, row], [Op(TILE, (0, 1), (2,))], [0], [2])
+
+
+@pytest.mark.parametrize("size_bytes", [600_000_000, 11_000_000_000])
 def test_a_model_that_asks_for_more_memory_than_it_may_have_is_stopped(
-    tmp_path: Path, clock: VirtualClock
+    tmp_path: Path, clock: VirtualClock, size_bytes: int
 ) -> None:
-    times = Tensor((2,), INT32, data=np.array([1, 50_000_000], np.int32))  # of 12 bytes
-    greedy = model(
-        [Tensor((1, 12), INT8, 0.1), times, Tensor((1, 12), INT8, 0.1)], [Op(TILE, (0, 1), (2,))], [0], [2]
-    )
-    bundle = write_bundle(tmp_path, [greedy, classifier()])
+    bundle = write_bundle(tmp_path, [greedy(size_bytes), classifier()])
     with closing(Supervisor(bundle, "auto", clock)) as engine:
         assert _until_it_serves(engine, clock).variant == "model_1.tflite"
         assert "memory" in str(engine.status()["last_error"])
-    with closing(
-        Supervisor(bundle, "auto", clock, memory_bytes=4 * 10**9)
-    ) as engine:  # it was the limit, then
+
+
+def test_it_is_the_limit_that_stops_it(tmp_path: Path, clock: VirtualClock) -> None:
+    bundle = write_bundle(tmp_path, [greedy(600_000_000), classifier()])
+    with closing(Supervisor(bundle, "auto", clock, memory_bytes=4 * 10**9)) as engine:
         engine.start()
-        assert "[1, 600000000]" in str(engine.status()["last_error"])
+        assert "[1000, 600000]" in str(engine.status()["last_error"])
 
 
 def test_signals_to_the_terminals_group_do_not_end_the_worker(supervisor: Supervisor) -> None:

@@ -55,14 +55,20 @@ licence: Apache-2.0
 """
 
 
-def write_bundle(folder: Path, models: Sequence[bytes] = (), *, accelerator: str = "cpu") -> Bundle:
-    """A bundle whose variants are these files (default: the good classifier), with the classifier's golden vectors."""
+def write_bundle(
+    folder: Path, models: Sequence[bytes] = (), *, accelerators: Sequence[str] = ("cpu",)
+) -> Bundle:
+    """A bundle whose variants are these files (default: the good classifier), with the classifier's golden vectors.
+
+    `accelerators` are those of the variants, over and over.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for i, data in enumerate(models or [classifier()]):
         (folder / f"model_{i}.tflite").write_bytes(data)
+        made_for = accelerators[i % len(accelerators)]
         digest = hashlib.sha256(data).hexdigest()
-        entries.append(f"{{file: model_{i}.tflite, sha256: {digest}, accelerator: {accelerator}}}")
+        entries.append(f"{{file: model_{i}.tflite, sha256: {digest}, accelerator: {made_for}}}")
     (folder / "bundle.yaml").write_text(YAML.format(variants=", ".join(entries)))
     (folder / "golden.npz").touch()
     bundle = load_bundle(folder)

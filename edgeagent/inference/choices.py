@@ -1,0 +1,86 @@
+"""What a model may run on, and in which order: from the config's `accelerator` and the bundle's variants to choices.
+
+A variant says what it was made for: `cpu` (any interpreter), `edgetpu` (compiled for it), or `external` (compiled for
+the delegate that the config names). Whatever was asked for, the CPU is the last resort, if the bundle has a file for
+it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from edgeagent.config.schema import External
+from edgeagent.errors import BundleFault, ConfigFault
+from edgeagent.inference.bundle import Bundle, Variant
+from edgeagent.inference.delegates import CPU, EDGETPU, Accelerator
+
+Requested: TypeAlias = str | External
+"""As the config has it."""
+
+_EDGETPU = re.compile(r"edgetpu(?::(usb|pci|\d+))?")
+
+
+class Choice(NamedTuple):
+    """A file of the bundle, and what it is to run on."""
+
+    variant: Variant
+    accelerator: Accelerator
+
+    def __str__(self) -> str:
+        on = f" on {self.accelerator.name}" if self.accelerator.library else ""
+        return self.variant.name + on
+
+
+def spoken(requested: Requested) -> str:
+    """In one word, for status and predictions: `auto`, `edgetpu:usb`, `external:libvx_delegate.so`."""
+    return requested if isinstance(requested, str) else f"external:{Path(requested.external.library).name}"
+
+
+def choices_for(bundle: Bundle, requested: Requested) -> tuple[Choice, ...]:
+    """What to try, best first. Raises ConfigFault or BundleFault, saying what there is."""
+    made_for = {"cpu": _variants(bundle, "cpu", CPU), "edgetpu": _variants(bundle, "edgetpu", EDGETPU)}
+    if requested == "auto":
+        chosen = [
+            choice for v in bundle.variants for choice in made_for.get(v.accelerator, []) if choice[0] is v
+        ]
+    elif requested == "cpu":
+        chosen = made_for["cpu"]
+    else:
+        accelerator = _parse(requested)
+        kind = "edgetpu" if isinstance(requested, str) else "external"
+        best = _variants(bundle, kind, accelerator)
+        if not best and kind == "external":  # most delegates take the operators of the plain model
+            best = _variants(bundle, "cpu", accelerator)
+        chosen = [*best, *made_for["cpu"]] if best else []
+    if not chosen:
+        has = ", ".join(v.accelerator for v in bundle.variants)
+        wanted = "cpu or edgetpu" if requested == "auto" else spoken(requested)
+        raise BundleFault(
+            f"bundle {bundle.name} has no variant for {wanted}; it has: {has}",
+            where=str(bundle.folder / "bundle.yaml"),
+            hint="Add a model file for it, or ask for what there is",
+        )
+    return tuple(chosen)
+
+
+def _variants(bundle: Bundle, kind: str, accelerator: Accelerator) -> list[Choice]:
+    return [Choice(variant, accelerator) for variant in bundle.variants if variant.accelerator == kind]
+
+
+def _parse(requested: Requested) -> Accelerator:
+    """The delegate that was asked for by name. Raises ConfigFault if there is none of that name."""
+    if isinstance(requested, External):
+        return Accelerator(spoken(requested), requested.external.library, requested.external.options)
+    match = _EDGETPU.fullmatch(requested)
+    if match is None:
+        raise ConfigFault(
+            f"accelerator {requested!r} is not known here",
+            expected="auto, cpu, edgetpu, edgetpu:usb, edgetpu:pci, edgetpu:N or external: {library: ...}",
+            hint="auto takes the best that the bundle and the machine both have",
+        )
+    if match[1] is None:
+        return EDGETPU
+    device = f":{match[1]}" if match[1].isdigit() else match[1]  # libedgetpu's own words
+    return EDGETPU._replace(name=requested, options={"device": device})
