@@ -26,6 +26,7 @@ REMEMBERED = 1000  # readings, for jitter and true rate
 BAD_IN_A_ROW = 10
 JUDGED_DEADLINES = 50
 TOLERATED_MISSES = 10  # of those
+TOO_LONG = 0.8  # of a period: a reading that takes more is why deadlines are missed
 
 
 class Row(NamedTuple):
@@ -289,13 +290,17 @@ class Pace:
             return
         if self._deadlines - self._readings > TOLERATED_MISSES and self._took_ns and not self._said:
             self._said = True
+            took_ms = sum(self._took_ns) / len(self._took_ns) / NS_PER_MS
+            is_slow = took_ms * self._rate_hz > TOO_LONG * 1000
             log.warning(
-                "sensor %s cannot hold %g Hz: it gets %.3g Hz, and a reading takes %.3g ms. "
-                "Lower its rate, or raise the bus clock",
+                "sensor %s cannot hold %g Hz: it gets %.3g Hz, and a reading takes %.3g ms. %s",
                 self._name,
                 self._rate_hz,
                 self.true_rate_hz,
-                sum(self._took_ns) / len(self._took_ns) / NS_PER_MS,
+                took_ms,
+                "Lower its rate, or raise the bus clock"
+                if is_slow
+                else "The board is busy, or the other sensors of its bus are",
             )
         self._deadlines = self._readings = 0
 

@@ -170,6 +170,18 @@ def test_a_device_that_cannot_hold_its_rate_says_so_once_with_what_it_gets(
     assert sensor.counters()["true_rate_hz"] == pytest.approx(40, rel=0.01)
 
 
+def test_a_quick_device_that_misses_its_deadlines_is_not_blamed_for_it(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    sensor = polled(clock, Counter(clock), 100)
+    for _ in range(40):
+        run(sensor, clock, 0.01)
+        clock.sleep_s(0.03)
+    assert [r.message.split(". ")[-1] for r in caplog.records] == [
+        "The board is busy, or the other sensors of its bus are"
+    ]
+
+
 def test_one_long_hold_up_is_not_called_a_device_that_is_too_slow(
     clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,126 @@
+"""Sensors that are asked: what each costs, how well a rate is held, how late a reading begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from threading import Thread
+from typing import NamedTuple
+
+from bench.figure import Figure
+from edgeagent.agent.clock import RealClock
+from edgeagent.agent.readers import Device, Reader
+from edgeagent.agent.threads import Inbox
+from edgeagent.buses import Buses
+from edgeagent.records import NS_PER_MS, NS_PER_S, Block
+from edgeagent.sensors import Context
+from edgeagent.sensors.i2c_registers import Options, Register, Write, build
+
+SECONDS = 10.0
+LONG_S = 60.0
+CORE_PERCENT = 5.0
+LATE_MS = 1.0
+
+
+def measure() -> Iterator[Figure]:
+    for count in (1, 10, 20, 50):
+        yield _cost(count)
+    yield _held_rate()
+    yield _lateness()
+
+
+class Run(NamedTuple):
+    """What a reader got, the processor time of the whole process, and how late the first sensor's readings began."""
+
+    blocks: list[Block]
+    cpu_s: float
+    late_p99_ms: float
+
+
+def _run(count: int, rate_hz: float, seconds: float) -> Run:
+    """So many accelerometers, each on a fake bus, read by one thread."""
+    clock, inbox = RealClock(), Inbox()
+    axes = {
+        f"acc_{axis}": Register(register=0x32 + 2 * i, type="int16", endianness="little", unit="m/s2")
+        for i, axis in enumerate("xyz")
+    }
+    options = Options(
+        bus="fake:adxl345",
+        address=0x53,
+        rate=rate_hz,
+        init=[Write(register=0x2D, value=8)],
+        registers=axes,
+    )
+    context = Context(clock, Buses(clock))
+    devices = [Device(f"s{i}", build(f"s{i}", options, context), clock, inbox) for i in range(count)]
+    reader = Reader("bench", devices, clock, inbox)
+    before_s = time.process_time()
+    reader.start()
+    blocks = list(_blocks(inbox, seconds))
+    cpu_s = time.process_time() - before_s
+    reader.stop()
+    return Run(blocks, cpu_s, devices[0].sensor.counters()["late_p99_ms"])
+
+
+def _blocks(inbox: Inbox, seconds: float) -> Iterator[Block]:
+    """What the core would take, as it comes."""
+    end_s = time.monotonic() + seconds
+    while (left_s := end_s - time.monotonic()) > 0:
+        message = inbox.get(left_s)
+        if isinstance(message, Block):
+            yield message
+
+
+def _cost(count: int) -> Figure:
+    percent = 100 * _run(count, rate_hz=10.0, seconds=SECONDS).cpu_s / SECONDS
+    each = f"{percent / count:.3f} % each"
+    name = f"{count} sensors at 10 Hz, of a core"
+    if count != 20:
+        return Figure(name, f"{percent:.2f} %", each)
+    return Figure(name, f"{percent:.2f} %", each, "", f"<= {CORE_PERCENT:.0f} %", percent <= CORE_PERCENT)
+
+
+def _held_rate() -> Figure:
+    """What was missed because this machine was busy is told, and counts as held."""
+    blocks = _run(1, rate_hz=100.0, seconds=LONG_S).blocks
+    wanted, rows, lost = round(100 * LONG_S), sum(len(b.values) for b in blocks), sum(b.lost for b in blocks)
+    within_a_block = abs(rows + lost - wanted) <= len(blocks[0].values)
+    return Figure(
+        f"100 Hz for {LONG_S:.0f} s: samples, missed",
+        f"{rows}, {lost}",
+        str(wanted),
+        "",
+        "no drift",
+        within_a_block,
+    )
+
+
+def _lateness() -> Figure:
+    """Beside a bare thread in the same run, one after the other: two at once would measure one another."""
+    bare_ms = _bare_late_ms(1000.0, SECONDS)
+    run = _run(1, rate_hz=1000.0, seconds=SECONDS)
+    return Figure(
+        f"1 kHz, p99 of lateness ({sum(b.lost for b in run.blocks)} missed)",
+        f"{run.late_p99_ms:.3f} ms",
+        f"{bare_ms:.3f} ms",
+        f"{run.late_p99_ms / bare_ms:.2f}",
+        f"<= 2 or {LATE_MS:.0f} ms",
+        run.late_p99_ms <= max(2 * bare_ms, LATE_MS),
+    )
+
+
+def _bare_late_ms(rate_hz: float, seconds: float) -> float:
+    """p99 of the lateness of a thread that only sleeps to absolute deadlines."""
+    late_ns: list[int] = []
+
+    def sleeper() -> None:
+        period_ns, start_ns = round(NS_PER_S / rate_hz), time.monotonic_ns()
+        for k in range(round(rate_hz * seconds)):
+            deadline_ns = start_ns + k * period_ns
+            time.sleep(max(deadline_ns - time.monotonic_ns(), 0) / NS_PER_S)
+            late_ns.append(time.monotonic_ns() - deadline_ns)
+
+    thread = Thread(target=sleeper)
+    thread.start()
+    thread.join()
+    return sorted(late_ns)[len(late_ns) * 99 // 100] / NS_PER_MS
