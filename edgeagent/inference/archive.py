@@ -2,7 +2,8 @@
 
 It is a plain tar: a folder with the bundle's name, its files in order, no owner and no time. Not compressed: an int8
 model hardly shrinks, what deflate makes differs from zlib to zlib, and what is not compressed cannot swell when it is
-unpacked. An archive that differs in a single byte from what packing its content gives is refused.
+unpacked. An archive that differs in a single byte from what packing its content gives is refused; who made the content
+is for a signature to say.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ MAX_BYTES = 200_000_000
 MAX_FILES = 1000
 _FOLDER = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}")
 _NOT_PACKED = "__pycache__"
-_MALFORMED = (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError)  # what tarfile raises of its own
+# What tarfile raises of its own, and what two members that cannot both be there lead to.
+_MALFORMED = (
+    *(tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError),
+    *(FileExistsError, NotADirectoryError, IsADirectoryError),
+)
+_MOST = f"one folder with at most {MAX_FILES} files of {MAX_BYTES / 1e6:.0f} MB together"
 _AGAIN = "Ask for the archive again, made by `edgeagent model pack`"
 
 
@@ -79,7 +85,9 @@ def unpack(archive: Path, place: Path) -> Bundle:
             raise _refusal(archive, "it is not, byte for byte, what its content gives when it is packed")
         if os.path.lexists(target):
             raise BundleFault(
-                f"there is a {name} already", where=str(target), hint="Remove it first, or choose another folder"
+                f"there is a {name} already",
+                where=str(target),
+                hint="Remove it first, or choose another folder",
             )
         folder.rename(target)
     return load_bundle(target)
@@ -148,8 +156,10 @@ def _extract(archive: Path, scratch: Path) -> str:
                 tops.add(_checked(archive, member).split("/")[0])
                 total_bytes, count = total_bytes + member.size, count + 1
                 if total_bytes > MAX_BYTES or count > MAX_FILES or len(tops) > 1:
-                    raise _refusal(archive, "it holds more than one bundle", "one folder with a bundle in it")
+                    raise _refusal(archive, "it holds more than one bundle, or too much", _MOST)
                 _copy(tar, member, scratch / member.name)
+    except BundleFault:
+        raise
     except _MALFORMED as e:
         raise _refusal(archive, f"it is damaged, cut short, or no tar ({e})") from e
     if not tops:
@@ -162,7 +172,9 @@ def _checked(archive: Path, member: tarfile.TarInfo) -> str:
     name = member.name
     parts = name.split("/")
     if member.type != tarfile.REGTYPE or member.issparse():
-        raise _refusal(archive, f"{name!r} in it is a {_KINDS.get(member.type, 'special file')}", "ordinary files")
+        raise _refusal(
+            archive, f"{name!r} in it is a {_KINDS.get(member.type, 'special file')}", "ordinary files"
+        )
     if len(parts) < 2 or any(part in ("", ".", "..") for part in parts) or not name.isprintable():
         raise _refusal(archive, f"{name!r} in it leads out of the bundle's folder")
     return name
@@ -187,7 +199,7 @@ def _refusal(archive: Path, what: str, expected: str = "") -> BundleFault:
 def _disk(path: Path) -> Iterator[None]:
     try:
         yield
-    except (BundleFault, StorageFault):
+    except StorageFault:
         raise
     except OSError as e:
         raise StorageFault(f"{e.filename or path}: {e.strerror}", where=str(path)) from e
