@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tflite-runtime lint types bench models clean
+.PHONY: help setup demo test test-tflite-runtime test-firmware lint types bench models clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,23 @@ test-tflite-runtime:  ## only the inference tests, on tflite-runtime (Python 3.1
 		$(MAKE) --no-print-directory .venv-tflite/.ready \
 		&& .venv-tflite/bin/pytest -m tflite_runtime tests/inference; \
 	else echo "the inference tests on tflite-runtime: not run: needs Python 3.11"; fi
+
+# What compiles and runs the firmware: for the Cortex-M, for the Uno, for the fuzzer and the floors.
+FIRMWARE_PACKAGES := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm \
+	gcc-avr avr-libc arduino-core-avr libsimavr-dev clang libclang-rt-dev valgrind
+
+# $(call with,TOOL,TARGET): make TARGET of the C library if there is TOOL, else say so; in CI there is.
+with = if command -v $(1) >/dev/null || [ -n "$${CI:-}" ]; then $(MAKE) --no-print-directory -C firmware_bridge/c $(2); \
+	else echo "$(2): not run: needs $(1)"; fi
+
+test-firmware: $(VENV)/.dev  ## the C library, and real firmware on emulated boards (ARGS for pytest)
+	@$(call debian,dpkg -s $(FIRMWARE_PACKAGES),$(FIRMWARE_PACKAGES))
+	@$(call with,cc,all sanitized)
+	@$(call with,arm-none-eabi-gcc,size cortex-m)
+	@$(call with,avr-gcc,uno)
+	@$(call with,valgrind,figures)
+	@$(call with,clang,strict fuzz)
+	$(RUN)/pytest -m firmware tests/firmware $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff: rules and format
 	$(RUN)/ruff check .

@@ -133,7 +133,8 @@ static void watch_outputs(fwb_board *board)
 
 static uint32_t all_channels(const fwb_board *board)
 {
-    return UINT32_MAX >> (FWB_MAX_CHANNELS - board->setup->channel_count);
+    const uint8_t count = board->setup->channel_count;
+    return (count == 0U) ? 0U : (UINT32_MAX >> (FWB_MAX_CHANNELS - count));
 }
 
 static bool is_enabled(const fwb_board *board, uint8_t channel)
@@ -428,12 +429,12 @@ static void obey(fwb_board *board, const uint8_t *message, uint16_t length)
 
 bool fwb_begin(fwb_board *board, const fwb_setup *setup, uint32_t now_us)
 {
+    static const uint8_t nothing = 0U; /* an empty frame: it ends the half one that a reset has left on the line */
     (void)memset(board, 0, sizeof *board);
     board->setup = setup;
     board->now_us = now_us;
     board->rate_hz = setup->rate_hz;
-    if ((setup->output_count > FWB_MAX_OUTPUTS) || (setup->channel_count > FWB_MAX_CHANNELS)
-        || (setup->channel_count == 0U)) {
+    if ((setup->output_count > FWB_MAX_OUTPUTS) || (setup->channel_count > FWB_MAX_CHANNELS)) {
         return false;
     }
     fwb_decoder_begin(&board->decoder, board->received, sizeof board->received);
@@ -442,6 +443,7 @@ bool fwb_begin(fwb_board *board, const fwb_setup *setup, uint32_t now_us)
         setup->drive(setup->io, i, setup->outputs[i].safe);
     }
     enable(board, all_channels(board));
+    (void)setup->send(setup->io, &nothing, 1U);
     return say_hello(board) && (board->sample_size <= setup->batch_size);
 }
 
