@@ -71,6 +71,8 @@ def unpack(archive: Path, place: Path) -> Bundle:
         BundleFault: The archive is not one of `pack`, was altered or cut short, or the bundle is there already.
         StorageFault: It cannot be read, or the folder cannot be written.
     """
+    if not os.path.isdir(place):
+        raise StorageFault("there is no such folder", where=str(place), hint="Make it, or choose another")
     with _disk(archive):
         size = archive.stat().st_size
     if size > MAX_BYTES:

@@ -1,0 +1,145 @@
+"""Model bundles: check one, look into it, make one from a .tflite file, pack it into one file and unpack it.
+
+A BUNDLE is a folder, or the name of a bundle in `models/` here, in the state folder, or shipped with edgeagent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from edgeagent.agent.clock import RealClock
+from edgeagent.agent.state import state_folder
+from edgeagent.cli import FAULTS, OK
+from edgeagent.inference.archive import archive_name, pack, unpack
+from edgeagent.inference.bundle import BundleKeys, find_bundle, load_bundle, own_bundles, read_keys
+from edgeagent.inference.checkup import check_bundle
+from edgeagent.inference.describe import ModelFacts, describe
+from edgeagent.inference.supervisor import Supervisor
+
+_COLOURS = {"ok": "green", "fault": "red", "skipped": "yellow"}
+
+_bundle = click.argument("bundle")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
+
+
+@click.group(name="model", help=__doc__)
+def command() -> None:
+    """The group."""
+
+
+def _folder(bundle: str) -> Path:
+    if os.path.isfile(Path(bundle) / "bundle.yaml"):
+        return Path(bundle)
+    return find_bundle(bundle, places=[Path("models"), state_folder(None) / "models", own_bundles()])
+
+
+# --- check --------------------------------------------------------------------------------------------
+
+
+@command.command()
+@_bundle
+@_json
+def check(bundle: str, as_json: bool) -> int:
+    """Files, hashes, shapes, channels, and the golden vectors on every variant that runs on this machine.
+
+    A variant that this machine has no accelerator for is passed over, and said so. Exit code 1 if there is a fault.
+    """
+    folder, clock = _folder(bundle), RealClock()
+    steps = []
+    for step in check_bundle(folder, lambda one: Supervisor(one, "auto", clock)):
+        steps.append(step)
+        if not as_json:
+            click.echo(
+                f"{click.style(f'{step.result:<7}', fg=_COLOURS[step.result])}  {step.what}: {step.detail}"
+            )
+    is_ok = all(step.result != "fault" for step in steps)
+    if as_json:
+        print(_encoded({"bundle": folder, "ok": is_ok, "steps": steps}))
+    return OK if is_ok else FAULTS
+
+
+# --- show ---------------------------------------------------------------------------------------------
+
+
+@command.command()
+@_bundle
+@_json
+def show(bundle: str, as_json: bool) -> int:
+    """What goes in and comes out, and of each variant: tensors, operators, size, quantization."""
+    folder = _folder(bundle)
+    keys, loaded = read_keys(folder), load_bundle(folder)
+    facts = {variant.name: describe(variant.read()) for variant in loaded.variants}
+    if as_json:
+        print(_encoded({"bundle": folder, "keys": keys, "models": facts}))
+        return OK
+    click.echo("\n".join(_shown(folder, keys, facts)))
+    return OK
+
+
+def _shown(folder: Path, keys: BundleKeys, facts: dict[str, ModelFacts]) -> Iterator[str]:
+    yield click.style(f"{keys.name} {keys.version}", bold=True) + f"  {keys.task}  {folder}"
+    taken = keys.input
+    yield f"  window    {taken.window:g} s at {taken.rate:g} Hz, a new one every {taken.hop:g} s"
+    yield f"  missing   at most {taken.max_missing:.0%} of a window"
+    for channel, mean, std in zip(taken.channels, taken.scaling.mean, taken.scaling.std, strict=True):
+        yield f"  channel   {channel.name} ({channel.unit}), less {mean:g}, divided by {std:g}"
+    yield f"  labels    {', '.join(keys.output.labels)}"
+    for variant in keys.variants:
+        yield from _variant(variant.file, variant.accelerator, facts[variant.file])
+    for what, value in (("licence", keys.licence), ("data", keys.data), ("metrics", keys.metrics)):
+        if value is not None:
+            yield f"  {what:<9} {_in_words(value)}"
+    card = folder / "README.md"
+    yield f"  card      {card if card.is_file() else 'none: write README.md, with data, licence, split and limits'}"
+
+
+def _variant(file: str, accelerator: str, facts: ModelFacts) -> Iterator[str]:
+    yield f"  variant   {file}, for {accelerator}: {facts.size_bytes} bytes, {facts.quantization}"
+    for tensor in facts.inputs:
+        yield f"            in   {tensor}"
+    for tensor in facts.outputs:
+        yield f"            out  {tensor}"
+    yield f"            ops  {', '.join(f'{n} x {name}' for name, n in facts.operators.items())}"
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_in_words(v)}" for key, v in value.items())
+    return ", ".join(map(_in_words, value)) if isinstance(value, list) else str(value)
+
+
+# --- pack, unpack -------------------------------------------------------------------------------------
+
+
+@command.command(name="pack")
+@_bundle
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="The file; default NAME-VERSION.tar here."
+)
+def pack_(bundle: str, output: Path | None) -> int:
+    """Write a bundle into one file: a plain tar, the same bytes each time."""
+    folder = _folder(bundle)
+    archive = output or Path(archive_name(load_bundle(folder)))
+    pack(folder, archive)
+    print(f"{archive}: {archive.stat().st_size} bytes")
+    return OK
+
+
+@command.command(name="unpack")
+@click.argument("archive", type=click.Path(path_type=Path))
+@click.option("--into", type=click.Path(path_type=Path), default=Path("models"), show_default=True)
+def unpack_(archive: Path, into: Path) -> int:
+    """Make the bundle's folder again, whole or not at all; nothing in it can land elsewhere."""
+    bundle = unpack(archive, into)
+    print(f"{bundle.folder}: {bundle.name} {bundle.version}")
+    return OK
+
+
+def _encoded(report: dict[str, Any]) -> str:
+    return msgspec.json.encode(report, enc_hook=str).decode()

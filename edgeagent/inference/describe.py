@@ -1,0 +1,91 @@
+"""What is in a model file, by what the TFLite runtime says of it before it has made room for the tensors.
+
+So it also tells of a model whose operators this machine does not have. It runs in this process: the bytes must be those
+that a hash vouches for, or the user's own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgeagent.errors import BundleFault
+from edgeagent.inference.tflite import find_runtime, quiet_stderr
+
+_IDENTIFIER = b"TFL3"  # at 4, by the schema's file_identifier
+
+
+class TensorFacts(msgspec.Struct, frozen=True):
+    """An input or output; a dimension that is free is -1. real = scale x (integer - zero point)."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    scales: list[float]
+    zero_points: list[int]
+
+    def __str__(self) -> str:
+        text = f"{self.name}: {self.dtype}{self.shape}"
+        if len(self.scales) == 1:
+            return f"{text}, scale {self.scales[0]:.6g}, zero point {self.zero_points[0]}"
+        return f"{text}, {len(self.scales)} scales" if self.scales else text
+
+
+class ModelFacts(msgspec.Struct, frozen=True):
+    """One .tflite file; `operators` and `types` count, the most frequent first."""
+
+    size_bytes: int
+    inputs: list[TensorFacts]
+    outputs: list[TensorFacts]
+    operators: dict[str, int]
+    types: dict[str, int]
+
+    @property
+    def quantization(self) -> str:
+        """`int8`, `float32`, `float32 in and out, int8 within`."""
+        outside = sorted({t.dtype for t in (*self.inputs, *self.outputs)})
+        within = next((kind for kind in ("int8", "uint8", "int16", "float16") if kind in self.types), "")
+        if within and within not in outside:
+            return f"{' and '.join(outside)} in and out, {within} within"
+        return " and ".join(outside)
+
+
+def describe(model: bytes) -> ModelFacts:
+    """Raises BundleFault if it is no .tflite file that the runtime reads, InferenceFault if there is no runtime."""
+    if model[4:8] != _IDENTIFIER:
+        raise BundleFault(
+            "it is no TFLite model",
+            expected="a .tflite file",
+            hint="Convert it: TensorFlow and Keras by tf.lite.TFLiteConverter, PyTorch by litert-torch",
+        )
+    runtime = find_runtime()
+    try:
+        with quiet_stderr():
+            interpreter = runtime.interpreter(model_content=model)
+    except (ValueError, RuntimeError, MemoryError) as e:
+        raise BundleFault(f"{runtime.name} cannot read the model ({e})", hint="Convert it again") from e
+    return ModelFacts(
+        size_bytes=len(model),
+        inputs=[_facts(details) for details in interpreter.get_input_details()],
+        outputs=[_facts(details) for details in interpreter.get_output_details()],
+        operators=_counted(op["op_name"] for op in interpreter._get_ops_details()),
+        types=_counted(np.dtype(t["dtype"]).name for t in interpreter.get_tensor_details()),
+    )
+
+
+def _counted(names: Any) -> dict[str, int]:
+    return dict(Counter(names).most_common())
+
+
+def _facts(details: dict[str, Any]) -> TensorFacts:
+    quantization = details["quantization_parameters"]
+    return TensorFacts(
+        name=details["name"],
+        dtype=np.dtype(details["dtype"]).name,
+        shape=details["shape_signature"].tolist(),
+        scales=quantization["scales"].tolist(),
+        zero_points=quantization["zero_points"].tolist(),
+    )

@@ -1,0 +1,106 @@
+"""Model bundles at the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgeagent.cli import FAULTS, OK, main
+from edgeagent.inference.bundle import own_bundles
+
+
+@pytest.fixture
+def activity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the shipped bundle; the current folder is empty but for that."""
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(own_bundles() / "activity", tmp_path / "mine")
+
+
+def test_check_says_step_by_step_that_a_shipped_bundle_is_right(
+    activity: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["model", "check", "mine"]) == OK
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["ok"] * 4
+    assert "activity_int8.tflite on cpu: golden vectors: the largest difference is" in lines[-1]
+
+
+def test_check_of_a_broken_bundle_ends_in_1_and_as_json_says_the_same(
+    activity: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (activity / "activity_int8.tflite").write_bytes(b"TFL3")
+    assert main(["model", "check", str(activity), "--json"]) == FAULTS
+    report = json.loads(capsys.readouterr().out)
+    assert (report["ok"], report["bundle"]) == (False, str(activity))
+    assert [step["what"] for step in report["steps"] if step["result"] == "fault"] == ["activity_int8.tflite"]
+
+
+def test_a_bundle_is_found_by_its_name_or_said_not_to_be(
+    activity: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["model", "show", "activity"]) == OK
+    assert str(own_bundles() / "activity") in capsys.readouterr().out
+    assert main(["model", "show", "actvity"]) == FAULTS
+    assert "no bundle 'actvity' in models, " in capsys.readouterr().err
+
+
+def test_show_tells_what_goes_in_and_comes_out(activity: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", "show", "mine"]) == OK
+    out = capsys.readouterr().out
+    for fact in (
+        "window    2 s at 50 Hz, a new one every 1 s",
+        "channel   gyro_z (rad/s), less 0, divided by 1.12089",
+        "labels    pendulum, abduction, elevation, inward, outward, trapezius, row",
+        "variant   activity_int8.tflite, for cpu: 15240 bytes, int8",
+        "int8[1, 100, 6], scale 0.110613, zero point 50",
+        "3 x CONV_2D",
+        "accuracy_int8: 0.8942",
+        f"card      {Path('mine') / 'README.md'}",
+    ):
+        assert fact in out
+
+
+def test_show_as_json_has_bundle_yaml_and_the_tensors(
+    activity: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["model", "show", "mine", "--json"]) == OK
+    report = json.loads(capsys.readouterr().out)
+    assert report["keys"]["input"]["rate"] == 50
+    assert report["models"]["activity_int8.tflite"]["inputs"][0]["shape"] == [1, 100, 6]
+
+
+def test_pack_and_unpack_are_there_and_back(activity: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", "pack", "mine"]) == OK
+    assert capsys.readouterr().out.startswith("activity-1.0.0.tar: ")
+    assert main(["model", "pack", "mine", "-o", "again.tar"]) == OK
+    assert Path("again.tar").read_bytes() == Path("activity-1.0.0.tar").read_bytes()
+    assert main(["model", "unpack", "again.tar"]) == FAULTS
+    assert "models: there is no such folder. Make it" in capsys.readouterr().err
+    Path("models").mkdir()
+    assert main(["model", "unpack", "again.tar"]) == OK
+    assert main(["model", "check", "models/activity"]) == OK
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("../mine/golden.npz", "golden.file: not a file name"),
+        ("link.npz", "link.npz is a link out of the bundle, to /etc/passwd"),
+    ],
+)
+def test_check_of_a_config_refuses_a_bundle_that_reaches_out_of_its_folder(
+    activity: Path, capsys: pytest.CaptureFixture[str], file: str, says: str
+) -> None:
+    yaml = activity / "bundle.yaml"
+    yaml.write_text(yaml.read_text().replace("file: golden.npz", f"file: {file}"))
+    (activity / "link.npz").symlink_to("/etc/passwd")
+    Path("agent.yaml").write_text(
+        "device: {id: a}\nsensors: {imu: {driver: sine}}\nmodels:\n  m: {bundle: ./mine}\n"
+    )
+    assert main(["check", "agent.yaml"]) == FAULTS
+    out = capsys.readouterr().out
+    assert says in out
+    assert "agent.yaml:4:" in out
