@@ -1,4 +1,4 @@
-"""The scene of `edgeagent demo`: a virtual board, the agent, the collector, and a network that goes away.
+"""The scene of `edgeagent demo`: a board, the agent, the collector, and a network that goes away.
 
 The agent and the collector are the real programs, as child processes; the board is on a pty. All share one
 clock, real or scaled. Someone may `kill -9` the agent: it is started again, as systemd would.
@@ -10,17 +10,16 @@ import secrets
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from threading import Event, Thread
 from typing import IO, Any, NamedTuple
 
 from edgeagent.agent.clock import RealClock
 from edgeagent.agent.control import ask
 from edgeagent.agent.state import read_status
-from edgeagent.buses.fake.board import Firmware, VirtualBoard
+from edgeagent.demo.board import board_at
 from edgeagent.errors import Fault
 from edgeagent.inference.bundle import own_bundles
 from edgeagent.records import NS_PER_S
@@ -55,7 +54,7 @@ class Scene:
         self.folder, self._seconds, self._clock, self._clock_spec = folder, seconds, clock, clock_spec
         self.dataset = folder / "dataset"
         self._run_folder = folder / "state" / "run"
-        self._stop_board = Event()
+        self._board = ExitStack()
         self._collector: subprocess.Popen[str] | None = None
         self._agent: subprocess.Popen[bytes] | None = None
         self._status: dict[str, Any] = {}
@@ -68,11 +67,7 @@ class Scene:
     def __enter__(self) -> Scene:
         (self.folder / "token").write_text(secrets.token_urlsafe(24))
         self._logs: IO[bytes] = (self.folder / "log.txt").open("wb")
-        # A real stall is `speed` times as long for the board: it must not take that for a dead host.
-        failsafe_ms = max(5_000, round(2_000 * self._clock.speed))
-        self._board = VirtualBoard(self._clock, self.folder / "board", Firmware(failsafe_ms=failsafe_ms))
-        self._board_thread = Thread(target=self._board.serve, args=(self._stop_board,), name="board")
-        self._board_thread.start()
+        self._board.enter_context(board_at(self.folder / "board", self._clock, self._clock_spec, self._logs))
         self._port = 0
         self._start_collector()
         self._write_config()
@@ -84,9 +79,7 @@ class Scene:
             if process is not None and process.poll() is None:
                 process.kill()
                 process.wait()
-        self._stop_board.set()
-        self._board_thread.join()
-        self._board.unplug()
+        self._board.close()
         self._logs.close()
 
     # --- the script -----------------------------------------------------------------------------------

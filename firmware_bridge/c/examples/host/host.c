@@ -171,7 +171,9 @@ static void run_until_reset(machine *m, const fwb_setup *setup)
 {
     static fwb_board board;
     m->start_ns = now_ns(m);
-    (void)set_rate(m, setup->rate_hz);
+    m->first_s = 0.0;
+    m->taken = 0U;
+    m->rate_hz = (double)setup->rate_hz;
     if (!fwb_begin(&board, setup, 0U)) {
         (void)fputs("the setup does not fit its buffers\n", stderr);
         exit(EXIT_FAILURE);
