@@ -23,6 +23,7 @@ from edgeagent.config.findings import Marks, Report
 from edgeagent.config.quantities import Between, Fraction, Hz, Seconds
 from edgeagent.config.walk import Walker
 from edgeagent.errors import BundleFault, ConfigFault
+from edgeagent.inference.formats import refuse_foreign
 from edgeagent.records import Channel, Layout
 
 _FILE = "bundle.yaml"
@@ -94,6 +95,7 @@ class VariantKeys(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _refuse_path(self.file)
+        refuse_foreign(self.file)
         if not _SHA256.fullmatch(self.sha256):
             raise ConfigFault(
                 "not a SHA-256", where="sha256", expected="64 hex digits, as sha256sum prints them"

@@ -15,6 +15,7 @@ from edgeagent.config.schema import External
 from edgeagent.errors import BundleFault, ConfigFault
 from edgeagent.inference.bundle import Bundle, Variant
 from edgeagent.inference.delegates import CPU, EDGETPU, Accelerator
+from edgeagent.inference.formats import TFLITE, has_runtime
 
 Requested: TypeAlias = str | External
 """As the config has it."""
@@ -62,11 +63,19 @@ def choices_for(bundle: Bundle, requested: Requested) -> tuple[Choice, ...]:
             where=str(bundle.folder / "bundle.yaml"),
             hint="Add a model file for it, or ask for what there is",
         )
+    if not any(has_runtime(choice.variant.file) for choice in chosen):
+        raise BundleFault(
+            f"bundle {bundle.name} is for ONNX Runtime, which is not installed",
+            where=str(bundle.folder / "bundle.yaml"),
+            hint="pip install 'edgeagent[onnx]'",
+        )
     return tuple(chosen)
 
 
 def _variants(bundle: Bundle, kind: str, accelerator: Accelerator) -> list[Choice]:
-    return [Choice(variant, accelerator) for variant in bundle.variants if variant.accelerator == kind]
+    """Those made for it; a delegate is of TFLite, and takes no other file."""
+    fitting = [v for v in bundle.variants if not accelerator.library or v.file.suffix.lower() == TFLITE]
+    return [Choice(variant, accelerator) for variant in fitting if variant.accelerator == kind]
 
 
 def _parse(requested: Requested) -> Accelerator:

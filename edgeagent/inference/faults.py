@@ -6,7 +6,7 @@ from edgeagent.errors import InferenceFault
 
 
 class AcceleratorFault(InferenceFault):
-    """The accelerator, its library or its driver is not there or refuses: to try again at once is no use."""
+    """The accelerator, its library, driver or runtime is not there or refuses: to try again at once is no use."""
 
 
 class WorkerDied(InferenceFault):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeagent.inference.backends import open_model
 from edgeagent.inference.bundle import Bundle
 from edgeagent.inference.choices import Choice, Requested
 from edgeagent.inference.engine import Loaded, ModelEngine, signature
 from edgeagent.inference.tensors import Scored
-from edgeagent.inference.tflite import TfliteModel, find_runtime, quiet_stderr
+from edgeagent.inference.tflite import quiet_stderr
 from edgeagent.timebase import Clock
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ class _Here:
     pid = None
 
     def __init__(self, bundle: Bundle, choice: Choice, threads: int) -> None:
+        variant = choice.variant
         with quiet_stderr():
-            self._model = TfliteModel(
-                find_runtime(), choice.variant.read(), signature(bundle), threads, choice.accelerator
+            self._model = open_model(
+                variant.name, variant.read(), signature(bundle), threads, choice.accelerator
             )
 
     def is_ready(self) -> bool:

@@ -61,6 +61,7 @@ class Supervisor(ModelEngine):
     def _make_runner(self, choice: Choice) -> _Child:
         model = choice.variant.read()
         settings = Settings(
+            choice.variant.name,
             signature(self.bundle),
             choice.accelerator,
             self._threads,

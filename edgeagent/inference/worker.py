@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edgeagent.errors import Fault
+from edgeagent.inference.backends import Model, open_model
 from edgeagent.inference.delegates import Accelerator
 from edgeagent.inference.sandbox import confine
 from edgeagent.inference.tensors import Signature
-from edgeagent.inference.tflite import TfliteModel, find_runtime
 
 if TYPE_CHECKING:
     from edgeagent.records import Float32Array
@@ -38,6 +38,7 @@ _KILL_FIRST = 500  # oom_score_adj: short of memory, the kernel is to take the w
 class Settings(NamedTuple):
     """What the worker is told before it loads; the first packet, as JSON."""
 
+    name: str
     signature: Signature
     accelerator: Accelerator
     threads: int
@@ -50,8 +51,11 @@ class Settings(NamedTuple):
     @staticmethod
     def decode(packet: bytes) -> Settings:
         words = json.loads(packet)
-        signature, accelerator = Signature(**words.pop("signature")), Accelerator(**words.pop("accelerator"))
-        return Settings(signature, accelerator, **words)
+        words |= {
+            "signature": Signature(**words["signature"]),
+            "accelerator": Accelerator(**words["accelerator"]),
+        }
+        return Settings(**words)
 
 
 class Shared(NamedTuple):
@@ -82,7 +86,7 @@ def main(channel: int, tensors: int, model_file: int) -> None:
     try:
         with open(model_file, "rb") as file:
             data = file.read()
-        model = TfliteModel(find_runtime(), data, settings.signature, settings.threads, settings.accelerator)
+        model = open_model(settings.name, data, settings.signature, settings.threads, settings.accelerator)
     except Fault as e:
         os.write(channel, _fault(e))
         return
@@ -90,7 +94,7 @@ def main(channel: int, tensors: int, model_file: int) -> None:
     _serve(channel, model, map_shared(tensors, settings.signature))
 
 
-def _serve(channel: int, model: TfliteModel, shared: Shared) -> None:
+def _serve(channel: int, model: Model, shared: Shared) -> None:
     while os.read(channel, len(PREDICT)):
         try:
             shared.scores[:], shared.clipped[0] = model.predict(shared.values)

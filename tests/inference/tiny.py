@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from flatmodel import CUSTOM, FULLY_CONNECTED, INT8, INT32, SOFTMAX, Op, Tensor, model
 
 from edgeagent.inference.bundle import Bundle, load_bundle
@@ -19,10 +20,9 @@ _WINDOW, _WEIGHTS, _BIAS, _LOGITS, _SCORES = range(5)
 
 def classifier(*, custom_op: str = "", input_type: int = INT8) -> bytes:
     """The .tflite bytes; with `custom_op` the softmax is replaced by an operator that nobody has."""
-    weights = np.random.default_rng(7).integers(-127, 128, (3, 12)).astype(np.int8)
     tensors = [
         Tensor((1, 4, 3), input_type, 0.05, 3),
-        Tensor((3, 12), INT8, 0.02, 0, weights),
+        Tensor((3, 12), INT8, 0.02, 0, weights()),
         Tensor((3,), INT32, 0.001, 0, np.zeros(3, np.int32)),
         Tensor((1, 3), INT8, 0.1, 0),
         Tensor((1, 3), INT8, 1 / 256, -128),
@@ -30,6 +30,11 @@ def classifier(*, custom_op: str = "", input_type: int = INT8) -> bytes:
     last = Op(CUSTOM, (_LOGITS,), (_SCORES,), custom_op) if custom_op else Op(SOFTMAX, (_LOGITS,), (_SCORES,))
     ops = [Op(FULLY_CONNECTED, (_WINDOW, _WEIGHTS, _BIAS), (_LOGITS,)), last]
     return model(tensors, ops, [_WINDOW], [_SCORES])
+
+
+def weights() -> npt.NDArray[np.int8]:
+    """int8[3, 12]; one step is worth 0.02."""
+    return np.random.default_rng(7).integers(-127, 128, (3, 12)).astype(np.int8)
 
 
 def windows(count: int = 5) -> Float32Array:
@@ -56,7 +61,11 @@ licence: Apache-2.0
 
 
 def write_bundle(
-    folder: Path, models: Sequence[bytes] = (), *, accelerators: Sequence[str] = ("cpu",)
+    folder: Path,
+    models: Sequence[bytes] = (),
+    *,
+    accelerators: Sequence[str] = ("cpu",),
+    suffix: str = "tflite",
 ) -> Bundle:
     """A bundle whose variants are these files (default: the good classifier), with the classifier's golden vectors.
 
@@ -65,10 +74,10 @@ def write_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for i, data in enumerate(models or [classifier()]):
-        (folder / f"model_{i}.tflite").write_bytes(data)
+        (folder / f"model_{i}.{suffix}").write_bytes(data)
         made_for = accelerators[i % len(accelerators)]
         digest = hashlib.sha256(data).hexdigest()
-        entries.append(f"{{file: model_{i}.tflite, sha256: {digest}, accelerator: {made_for}}}")
+        entries.append(f"{{file: model_{i}.{suffix}, sha256: {digest}, accelerator: {made_for}}}")
     (folder / "bundle.yaml").write_text(YAML.format(variants=", ".join(entries)))
     (folder / "golden.npz").touch()
     bundle = load_bundle(folder)

@@ -1,0 +1,113 @@
+"""The one file that speaks to ONNX Runtime: float models, and int8 models in the QDQ form (float in, float out)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeagent.errors import BundleFault, InferenceFault
+from edgeagent.inference.faults import AcceleratorFault
+from edgeagent.inference.tensors import Codec, Scored, Signature, Tensor, input_columns, settled_shape
+
+if TYPE_CHECKING:
+    from edgeagent.records import Float32Array
+
+_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(int16)": np.int16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(double)": np.float64,
+}
+_ERRORS_ONLY = 3
+
+
+class OnnxModel:
+    """One model, loaded and ready, on the CPU.
+
+    Args:
+        model: The .onnx file's bytes, whose hash has been checked.
+        signature: What the bundle promises; the model must fit it.
+        threads: At least 1.
+
+    Raises:
+        AcceleratorFault: ONNX Runtime is not installed.
+        BundleFault: The bytes are no model, or one that does not fit the signature.
+    """
+
+    def __init__(self, model: bytes, signature: Signature, threads: int) -> None:
+        onnxruntime = _runtime()
+        self.backend = f"onnxruntime {onnxruntime.__version__}"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = _ERRORS_ONLY
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+        except Exception as e:
+            hint = "Copy the bundle again, or export the model for this runtime"
+            raise BundleFault(f"{self.backend} cannot load the model ({_first_line(e)})", hint=hint) from e
+        inputs = _settled([_tensor(one) for one in self._session.get_inputs()], signature)
+        names = [one.name for one in self._session.get_outputs()]
+        # Only a run tells the shapes of the outputs.
+        results = self._run(names, {t.name: np.zeros(t.shape, t.dtype) for t in inputs})
+        outputs = [Tensor(n, r.dtype, r.shape) for n, r in zip(names, results, strict=True)]
+        for tensor in (*inputs, *outputs):
+            _must_have_a_scale(tensor)
+        codec = self._codec = Codec(inputs, outputs, signature)
+        self._inputs = list(zip([tensor.name for tensor in inputs], codec.encoders, strict=True))
+        self._outputs = [names[i] for i in codec.wanted]
+
+    def predict(self, values: Float32Array) -> Scored:
+        feed = {name: encoder.encode(values) for name, encoder in self._inputs}
+        return self._codec.decode(self._run(self._outputs, feed))
+
+    def _run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
+        try:
+            results: list[Any] = self._session.run(outputs, feed)
+        except Exception as e:
+            raise InferenceFault(f"{self.backend} failed: {_first_line(e)}") from e
+        return results
+
+
+def _runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as e:
+        raise AcceleratorFault(
+            f"an .onnx model needs ONNX Runtime, which is not here ({e})",
+            hint="pip install 'edgeagent[onnx]'",
+        ) from e
+    return onnxruntime
+
+
+def _tensor(described: Any) -> Tensor:
+    if described.type not in _TYPES:
+        raise BundleFault(
+            f"the model's input {described.name} is a {described.type}", expected="a tensor of numbers"
+        )
+    shape = tuple(n if isinstance(n, int) and n >= 0 else -1 for n in described.shape)
+    return Tensor(described.name, np.dtype(_TYPES[described.type]), shape)
+
+
+def _settled(tensors: list[Tensor], signature: Signature) -> list[Tensor]:
+    """The inputs with their free dimensions filled."""
+    columns = input_columns([tensor.name for tensor in tensors], signature)
+    return [t._replace(shape=settled_shape(t, signature.samples * len(columns[t.name]))) for t in tensors]
+
+
+def _must_have_a_scale(tensor: Tensor) -> None:
+    """ONNX does not say what an integer at its border is worth; a byte of an image is worth itself."""
+    if tensor.dtype.kind in "iu" and tensor.dtype != np.uint8:
+        raise BundleFault(
+            f"{tensor.name} is {tensor.dtype.name}, and an .onnx file does not say by what scale",
+            expected="float32",
+            hint="Quantize to the QDQ form, and leave QuantizeLinear and DequantizeLinear at its ends",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,135 @@
+"""An .onnx model is a model like any other, where ONNX Runtime is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from flatonnx import FLOAT, FLOAT16, INT8, INT64, UINT8, Node, Value, model, passing
+from tiny import classifier, weights, windows, write_bundle
+
+from edgeagent.agent.clock import VirtualClock
+from edgeagent.errors import BundleFault
+from edgeagent.inference.bundle import Bundle
+from edgeagent.inference.engine import ModelEngine
+from edgeagent.inference.inline import Inline
+from edgeagent.inference.onnx import OnnxModel
+from edgeagent.inference.supervisor import Supervisor
+from edgeagent.inference.tensors import Signature
+
+WINDOW = windows(1)[0]
+
+
+def qdq_classifier() -> bytes:
+    """The tests' int8 classifier as an exporter writes it: the numbers of tiny.py, between Quantize and Dequantize."""
+    scales = {"x": (0.05, 3), "w": (0.02, 0), "y": (0.1, 0)}
+    constants: dict[str, npt.NDArray[Any]] = {"w": weights(), "flat": np.array([1, 12], np.int64)}
+    for name, (scale, zero) in scales.items():
+        constants |= {f"{name}_s": np.array(scale, np.float32), f"{name}_z": np.array(zero, np.int8)}
+
+    def there_and_back(name: str, source: str) -> list[Node]:
+        known = [f"{name}_s", f"{name}_z"]
+        quantize = Node("QuantizeLinear", [source, *known], [f"{name}_q"])
+        return [quantize, Node("DequantizeLinear", [f"{name}_q", *known], [f"{name}_d"])]
+
+    nodes = [
+        *there_and_back("x", "window"),
+        Node("Reshape", ["x_d", "flat"], ["row"]),
+        Node("DequantizeLinear", ["w", "w_s", "w_z"], ["w_d"]),
+        Node("Gemm", ["row", "w_d"], ["logits"], {"transB": 1}),
+        *there_and_back("y", "logits"),
+        Node("Softmax", ["y_d"], ["scores"]),
+    ]
+    ends = [Value("window", FLOAT, (1, 4, 3))], [Value("scores", FLOAT, (1, 3))]
+    return model(nodes, *ends, constants)
+
+
+@pytest.fixture(params=[Supervisor, Inline])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ModelEngine]:
+    bundle = write_bundle(tmp_path, [qdq_classifier()], suffix="onnx")
+    with closing(request.param(bundle, "auto", VirtualClock(10**15))) as made:
+        yield made
+
+
+def test_an_int8_model_in_the_qdq_form_gives_the_scores_of_its_tflite_twin(engine: ModelEngine) -> None:
+    engine.start()
+    answer = engine.predict(WINDOW)
+    with np.load(engine.bundle.golden.file) as file:
+        np.testing.assert_allclose(answer.scores, file["outputs"][0], atol=1 / 256)
+    assert (answer.variant, answer.accelerator) == ("model_0.onnx", "cpu")
+    assert str(engine.status()["backend"]).startswith("onnxruntime 1.")
+    assert engine.status()["unconfined"] == [] or isinstance(engine, Inline)
+
+
+def plain(samples: int, channels: int) -> Signature:
+    return Signature(samples, channels, samples * channels, [0.0] * channels, [1.0] * channels)
+
+
+@pytest.mark.parametrize("kind", [FLOAT, FLOAT16, UINT8])
+def test_a_value_comes_through_a_model_of_any_type(kind: int) -> None:
+    values = np.array([[0, 1], [20, 255]], np.float32)
+    one = OnnxModel(passing(Value("x", kind, (1, 2, 2))), plain(2, 2), 1)
+    assert one.predict(values).scores.tolist() == [0, 1, 20, 255]
+
+
+def test_several_inputs_and_outputs_go_by_the_bundles_names() -> None:
+    data = passing(Value("acc", FLOAT, (1, 2, 1)), Value("gyro", FLOAT, (1, 2, 2)))
+    taken, wanted = {"acc": [1], "gyro": [2, 0]}, ["gyro_out", "acc_out"]
+    one = OnnxModel(data, plain(2, 3)._replace(inputs=taken, outputs=wanted), 1)
+    assert one.predict(np.array([[1, 2, 3], [4, 5, 6]], np.float32)).scores.tolist() == [3, 1, 6, 4, 2, 5]
+
+
+def test_free_dimensions_get_their_size_from_the_bundle() -> None:
+    values = np.arange(15, dtype=np.float32).reshape(5, 3)
+    one = OnnxModel(passing(Value("x", FLOAT, ("batch", "time", 3))), plain(5, 3), 1)
+    assert one.predict(values).scores.tolist() == values.reshape(-1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "cannot load the model"),
+        (qdq_classifier()[:200], "cannot load the model"),
+        (np.random.default_rng(1).bytes(900), "cannot load the model"),
+        (classifier(), "cannot load the model"),
+        (
+            model(
+                [Node("NobodyHasThis", ["x"], ["y"])],
+                [Value("x", FLOAT, (1, 4, 3))],
+                [Value("y", FLOAT, (1,))],
+            ),
+            "NobodyHasThis",
+        ),
+        (passing(Value("x", INT8, (1, 4, 3))), "x is int8, and an .onnx file does not say by what scale"),
+        (passing(Value("x", INT64, (1, 4, 3))), "x is int64, and"),
+        (passing(Value("x", FLOAT, (1, 5, 3))), r"x has the shape \[1, 5, 3\]; expected 12 values"),
+        (
+            passing(Value("x", FLOAT, (1, 4, 3)), Value("z", FLOAT, (1,))),
+            "inputs are x, z, the bundle's not named",
+        ),
+    ],
+)
+def test_what_is_no_model_for_this_runtime_is_refused_in_words(data: bytes, says: str) -> None:
+    with pytest.raises(BundleFault, match=says):
+        OnnxModel(data, plain(4, 3), 1)
+
+
+def test_a_bundle_may_have_both_and_the_first_that_works_serves(tmp_path: Path) -> None:
+    bundle = both(tmp_path, first=qdq_classifier()[:-20])
+    with closing(Supervisor(bundle, "auto", VirtualClock(10**15))) as engine:
+        engine.start()
+        assert engine.predict(WINDOW).variant == "model_0.tflite"
+        assert "model_0.onnx: onnxruntime" in str(engine.status()["why"])
+
+
+def both(folder: Path, first: bytes) -> Bundle:
+    """A bundle with an .onnx variant before its .tflite one."""
+    onnx = write_bundle(folder / "onnx", [first], suffix="onnx").variants
+    tflite = write_bundle(folder / "tflite", [classifier()])
+    changed = {"variants": (*onnx, *tflite.variants)}
+    return Bundle(**{name: getattr(tflite, name) for name in tflite.__struct_fields__} | changed)
