@@ -1,6 +1,6 @@
 """A block's way to the outbox, as a sentence. Synchronous, no I/O, and every step is told what time it is.
 
-    block -> ring -> windows -> request ... arrival -> prediction -> rules -> drives, samples, records
+    block -> filters -> ring -> windows -> request ... arrival -> prediction -> rules -> drives, samples, records
 
 The agent's loop, a replay and a test call the same four steps (`layout`, `block`, `arrival`, `tick`); what
 they want done outside comes back as `Effects`.
@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from edgeagent.actuators.guard import Guard, Setting
+from edgeagent.conditioning.chain import Conditioner, Conditions
 from edgeagent.counts import Counts
 from edgeagent.decisions import Capture, Drive, Event, Fact
 from edgeagent.decisions.rules import Outcome, Rules
@@ -37,6 +38,7 @@ from edgeagent.windows import Ring, Windows
 
 _BURST_NS = NS_PER_S // 4  # a fast sensor's samples come in bursts: this is the shortest period of a fact
 _GAP_EVERY_NS = 10 * NS_PER_S  # losses are summed up this long before they become a gap record
+_GAP_REASONS = 5
 
 Truth = Callable[[int, int], str | None]
 
@@ -97,6 +99,19 @@ class Effects(NamedTuple):
     drafts: list[Draft]
 
 
+class _Gap:
+    """The samples that a sensor lost since a time, and the first reasons that were given."""
+
+    def __init__(self, since_ns: int) -> None:
+        self.since_ns = since_ns
+        self.lost = 0
+        self.reasons: list[str] = []
+
+    def add(self, lost: int, reasons: tuple[str, ...]) -> None:
+        self.lost += lost
+        self.reasons = list(dict.fromkeys([*self.reasons, *reasons]))[:_GAP_REASONS]
+
+
 class Core:
     """The state between a block and the outbox.
 
@@ -105,6 +120,7 @@ class Core:
         rules, sampler, guard: The decisions, what raw data to keep, and the outputs.
         capture_s: The longest `before` + `after` of any capture: how far back the rings reach.
         truths: By sensor, what really happened between two times, where a fake knows it.
+        conditions: By sensor, the filters that its blocks pass first of all.
         counts: Those of the core before a reload, to go on from.
     """
 
@@ -116,19 +132,22 @@ class Core:
         guard: Guard,
         capture_s: float,
         truths: Mapping[str, Truth],
+        conditions: Mapping[str, Conditions],
         counts: Counts | None = None,
     ) -> None:
         self._pipelines = {p.name: p for p in pipelines}
         self._rules, self._sampler, self._guard = rules, sampler, guard
         self._capture_s, self._truths = capture_s, truths
+        self._conditions = conditions
+        self._conditioners: dict[str, Conditioner] = {}
         self._rings: dict[str, Ring] = {}
         self._windows: dict[str, Windows] = {}
         self._waiting: dict[tuple[str, int], Window] = {}
         self._facts: dict[str, Fact] = {}
         self._captures = Captures()
-        self._gaps: dict[str, tuple[int, int]] = {}  # sensor -> samples lost, since when
+        self._gaps: dict[str, _Gap] = {}
         self.unfit: dict[str, str] = {}
-        """Why a pipeline stands still: what its sensor announced does not serve its model."""
+        """Why a sensor or a pipeline stands still: what was announced does not serve its filters, or its model."""
         self.counts = counts or Counts()
 
     # --- the four steps -------------------------------------------------------------------------------
@@ -136,13 +155,27 @@ class Core:
     def layout(self, sensor: str, layout: Layout, now_ns: int) -> Effects:
         """A sensor says what its blocks hold; a change starts its ring and its windows anew."""
         del now_ns
-        if sensor not in self._rings or self._rings[sensor].layout != layout:
-            served = [p for p in self._pipelines.values() if p.sensor == sensor]
-            keep_s = max([self._capture_s, *(p.length_s for p in served)])
-            ring = self._rings[sensor] = Ring(layout, keep_s)
-            for plan in served:
-                self._serve(plan, ring)
+        before = self._conditioners.pop(sensor, None)
+        if before is not None and before.given == layout:
+            self._conditioners[sensor] = before
+            return Effects([], [], [])
+        self.unfit.pop(sensor, None)
+        try:
+            conditioner = self._conditioners[sensor] = Conditioner(self._conditions.get(sensor, {}), layout)
+        except ConfigFault as fault:
+            self.unfit[sensor] = f"what {sensor} gives does not fit its filters: {fault}"
+            self._rings.pop(sensor, None)
+        else:
+            self._begin(sensor, conditioner.layout)
         return Effects([], [], [])
+
+    def _begin(self, sensor: str, layout: Layout) -> None:
+        """A new ring, and new windows on it."""
+        served = [p for p in self._pipelines.values() if p.sensor == sensor]
+        keep_s = max([self._capture_s, *(p.length_s for p in served)])
+        ring = self._rings[sensor] = Ring(layout, keep_s)
+        for plan in served:
+            self._serve(plan, ring)
 
     def _serve(self, plan: PipelinePlan, ring: Ring) -> None:
         """Begin to cut a pipeline's windows; `check` cannot know what a board says of itself only when it is there."""
@@ -159,14 +192,14 @@ class Core:
     def block(self, block: Block, now_ns: int) -> Effects:
         """Samples arrived: lay them down, cut windows, ask the models, let the rules see the new values."""
         effects = Effects([], [], [])
-        ring = self._rings.get(block.sensor)
-        if ring is None:  # on its way while a reload let go of its sensor
+        conditioner = self._conditioners.get(block.sensor)
+        if conditioner is None:  # unfit; or on its way while a reload let go of its sensor
             return effects
+        block, ring = conditioner.block(block), self._rings[block.sensor]
         missing = ring.add(block)
         self.counts.samples_seen(block.sensor, len(block.values), missing)
         if missing:
-            lost, since_ns = self._gaps.get(block.sensor, (0, now_ns))
-            self._gaps[block.sensor] = (lost + missing, since_ns)
+            self._gaps.setdefault(block.sensor, _Gap(now_ns)).add(missing, block.reasons)
         self._see_values(block, ring.layout)
         for plan in self._pipelines.values():
             if plan.sensor == block.sensor and plan.name in self._windows:
@@ -213,7 +246,12 @@ class Core:
 
     def layouts(self) -> dict[str, Layout]:
         """What the sensors have announced so far."""
-        return {sensor: ring.layout for sensor, ring in self._rings.items()}
+        return {sensor: conditioner.given for sensor, conditioner in self._conditioners.items()}
+
+    def filtered(self, sensor: str) -> dict[str, int]:
+        """How many of a sensor's readings its filters made missing, by the reason."""
+        conditioner = self._conditioners.get(sensor)
+        return dict(conditioner.missing) if conditioner is not None else {}
 
     def values(self) -> dict[str, float | str | bool]:
         """What the rules see now: `sensor.channel` and `pipeline.label`, newest values."""
@@ -301,11 +339,11 @@ class Core:
 
     def _gap_drafts(self, now_ns: int, *, ending: bool = False) -> list[Draft]:
         drafts = []
-        for sensor, (lost, since_ns) in list(self._gaps.items()):
-            if ending or now_ns - since_ns >= _GAP_EVERY_NS:
+        for sensor, gap in list(self._gaps.items()):
+            if ending or now_ns - gap.since_ns >= _GAP_EVERY_NS:
                 del self._gaps[sensor]
-                body = {"type": "samples", "sensor": sensor, "lost": lost, "since_mono_ns": since_ns}
-                drafts.append(Draft("gap", now_ns, Priority.EVENT, body))
+                body = {"type": "samples", "sensor": sensor, "lost": gap.lost, "since_mono_ns": gap.since_ns}
+                drafts.append(Draft("gap", now_ns, Priority.EVENT, body | {"reasons": gap.reasons}))
         return drafts
 
     # --- decisions ------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ LAYERS = (
     (
         "sensors",
         "actuators",
+        "conditioning",
         "windows",
         "counts",
         "inference",

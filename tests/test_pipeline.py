@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from edgeagent.actuators.guard import Guard, Setting
+from edgeagent.conditioning import unit
+from edgeagent.conditioning.chain import Conditions
+from edgeagent.conditioning.limits import Limits
 from edgeagent.config.schema import ActuatorEntry, Part, Rule, Sampling
 from edgeagent.decisions import capture, event
 from edgeagent.decisions.rules import Rules
@@ -32,7 +35,12 @@ OVER = Rule(
 RELAY = ActuatorEntry(part=Part("fake", None), safe=False, max_on=5.0)
 
 
-def core(rules: dict[str, Rule] | None = None, keep: float = 0.0, report: str = "all") -> Core:
+def core(
+    rules: dict[str, Rule] | None = None,
+    keep: float = 0.0,
+    report: str = "all",
+    conditions: dict[str, Conditions] | None = None,
+) -> Core:
     plan = PipelinePlan("motion", "imu", LAYOUT, 1.0, 1.0, Report(report), MODEL)
     policies = {"some": Part("uniform", uniform.Options(uniform=keep))} if keep else {}
     return Core(
@@ -42,6 +50,7 @@ def core(rules: dict[str, Rule] | None = None, keep: float = 0.0, report: str = 
         Guard({"relay": RELAY}),
         capture_s=1.0,
         truths={"imu": lambda _start, end: "wild" if end <= 2 * NS_PER_S else None},
+        conditions=conditions or {},
     )
 
 
@@ -156,6 +165,41 @@ def test_losses_become_one_gap_record_not_one_a_block() -> None:
     (gap,) = [d for d in c.tick(13 * NS_PER_S).drafts if d.kind == "gap"]
     assert gap.body["lost"] == 40
     assert c.tick(14 * NS_PER_S).drafts == []
+
+
+def filters(*parts: Part) -> dict[str, Conditions]:
+    return {"imu": {"x": parts}}
+
+
+def test_rules_windows_and_samples_see_what_the_filters_make() -> None:
+    c = started(core({"over": OVER}, keep=1.0, conditions=filters(Part("multiply", 2.0))))
+    (request,) = feed(c, 0, 50, value=2.0).requests
+    assert (request.values == 4.0).all()
+    _, sample, *_, alert, _ = c.arrival(Arrival("motion", 1, (0.1, 0.9)), NS_PER_S).drafts
+    assert alert.body["message"] == "x is 4.0"
+    assert (sample.body["encoding"], sample.body["channels"][0]["lsb"]) == ("float32", None)
+    assert c.layouts() == {"imu": LAYOUT}, "what is handed on at a reload is what the sensor gave"
+
+
+def test_a_gap_record_says_why_readings_are_missing() -> None:
+    c = started(core(conditions=filters(Part("valid", Limits(min=-3, max=3)))))
+    feed(c, 0, 50)
+    feed(c, 50, 10, value=4.0)
+    (gap,) = c.tick(13 * NS_PER_S).drafts
+    why = "x is not from -3 to 3 m/s2"
+    assert (gap.body["lost"], gap.body["reasons"]) == (10, [why])
+    assert c.filtered("imu") == {why: 10}
+    assert c.values()["imu.x"] == 0.0
+
+
+def test_a_sensor_that_does_not_serve_its_filters_stands_still_until_it_does() -> None:
+    c = core(conditions=filters(Part("unit", unit.Options("g"))))
+    c.layout("imu", Layout(50.0, (Channel("x", "V"),)), 0)
+    assert c.unfit["imu"].startswith("what imu gives does not fit its filters: x is in V, which no g")
+    assert feed(c, 0, 50) == Effects([], [], [])
+    c.layout("imu", LAYOUT, 0)
+    assert "imu" not in c.unfit
+    assert c.unfit["motion"].endswith("gives x in g; expected m/s2, which the model was trained on")
 
 
 @pytest.mark.parametrize(("text", "expected"), [("all", 6), ("changes", 2), ("every 2 s", 3)])

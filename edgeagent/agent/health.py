@@ -22,6 +22,7 @@ def degraded_because(status: dict[str, Any]) -> list[str]:
         for key, m in status["models"].items()
         if m["state"] == "ok" and m["asked"] not in ("auto", m["got"])
     ]
+    reasons += [f"sensor {name}: {s['unfit']}" for name, s in status["sensors"].items() if s["unfit"]]
     reasons += [f"pipeline {name}: {p['unfit']}" for name, p in status["pipelines"].items() if p["unfit"]]
     reasons += [f"output {name}: {a['error']}" for name, a in status["actuators"].items() if a.get("error")]
     if trouble := status["outbox"].get("trouble"):

@@ -163,7 +163,7 @@ class Parts:
         """Sensors, pipelines, models, rules and outputs as they stand."""
         counts = self.core.counts
         return {
-            "sensors": {name: device.status() for name, device in self.devices.items()},
+            "sensors": {name: self._sensor_status(name, device) for name, device in self.devices.items()},
             "pipelines": {name: self._pipeline_status(name) for name in self.config.pipelines},
             "models": {key: lane.engine.status() | {"stale": lane.stale} for key, lane in self.lanes.items()},
             "rules": self.core.rule_status(),
@@ -171,6 +171,12 @@ class Parts:
             "values": self.core.values(),
             "sampling": self.core.sampling_counters(),
             "counts": counts.as_dict(self._clock.speed),
+        }
+
+    def _sensor_status(self, name: str, device: Device) -> dict[str, Any]:
+        return device.status() | {
+            "unfit": self.core.unfit.get(name, ""),
+            "filtered": self.core.filtered(name),
         }
 
     def _pipeline_status(self, name: str) -> dict[str, Any]:
@@ -192,8 +198,12 @@ class Parts:
 
 
 def _unchanged(config: Config, previous: Parts | None) -> dict[str, Device]:
-    """The devices of sensors of which the config says what it said before."""
+    """The devices of sensors of which the config says what it said before; the filters are the core's."""
     if previous is None:
         return {}
     before = previous.config.sensors
-    return {name: previous.devices[name] for name, part in config.sensors.items() if before.get(name) == part}
+    return {
+        name: previous.devices[name]
+        for name, entry in config.sensors.items()
+        if name in before and before[name].part == entry.part
+    }

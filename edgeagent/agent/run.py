@@ -201,7 +201,9 @@ class Agent:
 
     def _tell_unfit(self, sensor: str) -> None:
         for name, why in self._parts.core.unfit.items():
-            if self._config.pipelines[name].input == sensor:
+            if name == sensor:
+                log.warning("sensor %s is not used: %s", name, why)
+            elif self._config.pipelines[name].input == sensor:
                 log.warning("pipeline %s stands still: %s", name, why)
 
     def _tick(self, now_ns: int) -> None:

@@ -41,7 +41,7 @@ def command(file: Path, as_json: bool) -> int:
 def describe(config: Config) -> str:
     """What a config sets up, in a line: `press-07: sensor imu (mpu6050); pipeline motion (imu, activity)`."""
     counted = {
-        "sensor": [f"{name} ({part.file})" for name, part in config.sensors.items()],
+        "sensor": [f"{name} ({entry.part.file})" for name, entry in config.sensors.items()],
         "pipeline": [f"{name} ({p.input}, {p.model or 'no model'})" for name, p in config.pipelines.items()],
         "actuator": [f"{name} ({entry.part.file})" for name, entry in config.actuators.items()],
         "rule": list(config.rules),

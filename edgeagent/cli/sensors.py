@@ -133,7 +133,7 @@ def _sensor(draft: Config, name: str, config: Path) -> Part:
             expected=listed(draft.sensors) or "one under `sensors:`",
             hint=nearest(name, list(draft.sensors)),
         )
-    return draft.sensors[name]
+    return draft.sensors[name].part
 
 
 def _refuse_if_an_agent_has_it(draft: Config, name: str, config: Path) -> None:

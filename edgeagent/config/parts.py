@@ -46,6 +46,7 @@ def find(folder: str, name: str) -> ModuleType:
 
 _WORD = {
     "sensors": "sensor driver",
+    "conditioning": "filter",
     "actuators": "actuator driver",
     "upstream": "upstream",
     "decisions": "action",

@@ -36,7 +36,7 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_driver_of_another_package_is_used_like_ours(foreign: Path, tmp_path: Path) -> None:
     config = tmp_path / "agent.yaml"
     config.write_text("device: {id: a}\nsensors: {scale: {driver: acme_scale, port: /dev/ttyS0}}")
-    part = require(load(config)).sensors["scale"]
+    part = require(load(config)).sensors["scale"].part
     assert (part.file, part.options.port) == ("acme_scale", "/dev/ttyS0")
     assert "acme_scale" in parts.names("sensors")
 

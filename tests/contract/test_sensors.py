@@ -67,9 +67,9 @@ class Case:
         text = (folder / "config.yaml").read_text()
         path = work / "config.yaml"
         path.write_text(text.replace("PORT", self.cable.path if self.cable else ""))
-        ((self.name, part),) = require(load(path)).sensors.items()
-        self.module = parts.find("sensors", part.file)
-        self.options = part.options
+        ((self.name, entry),) = require(load(path)).sensors.items()
+        self.module = parts.find("sensors", entry.part.file)
+        self.options = entry.part.options
 
     def _connect(self, folder: Path, work: Path) -> None:
         if (folder / "recording.json").exists():
