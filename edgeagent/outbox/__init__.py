@@ -5,6 +5,8 @@
     routes.py   Routes   who waits for what
     blobs.py    Blobs    large records as files
     room.py     Room     eviction by worth, when room is short
+    damaged.py           what can be read of a file that was set aside, row by row
+    salvage.py  Salvage  queues it again
     counts.py   Counts   counters that are committed with what they count
     writer.py   Writer   group commit, and what happens while the disk cannot be written
 

@@ -22,10 +22,10 @@ SUFFIX = ".record"
 class Blobs:
     """The files of one outbox, and what the transaction under way does to them.
 
-    Opening it removes what no row names.
+    Opening it removes what no row names, but for `keep`.
     """
 
-    def __init__(self, db: sqlite3.Connection, folder: Path) -> None:
+    def __init__(self, db: sqlite3.Connection, folder: Path, *, keep: bool) -> None:
         self._db, self._folder = db, folder
         self._new = False
         self._going: list[str] = []
@@ -35,7 +35,7 @@ class Blobs:
         for file in folder.glob(f"*{SUFFIX}"):
             if self._is_named(file.stem):
                 self.used_bytes += file.stat().st_size
-            else:
+            elif not keep:
                 file.unlink()
 
     def put(self, payload: bytes) -> str:
@@ -64,6 +64,14 @@ class Blobs:
         except OSError:
             return None
         return payload if hashlib.sha256(payload).hexdigest() == name else None
+
+    def unnamed(self) -> list[str]:
+        """The files that no row names."""
+        return [file.stem for file in self._folder.glob(f"*{SUFFIX}") if not self._is_named(file.stem)]
+
+    def adopt(self, name: str) -> None:
+        """A row names a file again."""
+        self.used_bytes += self.size(name)
 
     def size(self, name: str) -> int:
         with suppress(OSError):

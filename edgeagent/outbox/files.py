@@ -12,7 +12,9 @@ from typing import NamedTuple
 from edgeagent.errors import StorageFault
 
 NAME = "outbox.db"
+DAMAGED = "outbox.damaged-*.db"
 SCHEMA = 1
+PAGE_BYTES = 4096
 _CHECK_BYTES = 64_000_000  # a larger file is checked page by page, as it is read: start-up must be quick
 _CHUNK_BYTES = 1 << 20
 _COMPANIONS = ("-wal", "-shm", "-journal")
@@ -74,11 +76,12 @@ def open_database(folder: Path) -> tuple[sqlite3.Connection, SetAside | None]:
 def set_aside(path: Path, reason: str) -> SetAside:
     """Rename the file and its companions, so that they can be looked into and never stand in the way."""
     tag = secrets.token_hex(4)  # not a time: the clock may be wrong, and never twice the same
-    target = path.with_name(f"{path.stem}.damaged-{tag}{path.suffix}")
+    target = path.with_name(f"{path.stem}.damaged-{tag}{path.suffix}")  # as DAMAGED has it
     for suffix in ("", *_COMPANIONS):
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(target.with_name(target.name + suffix))
+    target.touch()  # a log alone may have something to salvage
     sync_folder(path.parent)
     return SetAside(target, reason)
 
@@ -149,6 +152,7 @@ def _create(path: Path) -> None:
     young.unlink(missing_ok=True)
     db = sqlite3.connect(young, isolation_level=None)
     try:
+        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         db.execute("PRAGMA journal_mode = OFF")  # a half-made file is made again
         db.execute("BEGIN")
         for table in _TABLES:

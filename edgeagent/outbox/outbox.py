@@ -17,13 +17,15 @@ import msgspec
 from edgeagent.errors import Bug
 from edgeagent.outbox.blobs import LARGE_BYTES, Blobs
 from edgeagent.outbox.counts import Counters, Counts
-from edgeagent.outbox.files import NAME, fault, is_damage, open_database, set_aside
-from edgeagent.outbox.room import PRIORITY_SHIFT, Room
+from edgeagent.outbox.files import DAMAGED, NAME, fault, is_damage, open_database, set_aside
+from edgeagent.outbox.room import PRIORITY_SHIFT, Limit, Room
 from edgeagent.outbox.routes import Kinds, Routes
+from edgeagent.outbox.salvage import Salvage, Salvaged, unread
 from edgeagent.records import Draft, Priority, Record
 from edgeagent.timebase import Wall, rfc3339
 
 QUARANTINE_RECORDS = 200
+_ROWS_A_FILE = 1 << 32  # of one priority: more than will ever be made
 _UPSTREAM_COUNTERS = ("delivered", "rejected", "evicted", "waiting")
 _COUNTERS = ("made", *_UPSTREAM_COUNTERS)
 
@@ -78,14 +80,18 @@ class Outbox:
         self._in_flight: dict[str, set[int]] = {}
         self._first_waiting: dict[tuple[str, Priority], int] = {}
         self._unwanted, self._large_bytes = 0, large_bytes
+        self._salvage: Salvage | None = None
         self._db, self.set_aside = open_database(folder)
         try:
             with self._faults():
                 self._counts = Counts(self._db)
-                self._blobs = Blobs(self._db, folder)
+                self._blobs = Blobs(self._db, folder, keep=bool(unread(folder)))
                 self._routes = Routes(self._db, self._counts, self._blobs)
                 self._room = Room(
                     self._db, self._counts, self._routes, self._blobs, folder, max_bytes, keep_free_bytes
+                )
+                self._salvage = Salvage(
+                    self._db, self._counts, self._routes, self._blobs, folder, self._new_row
                 )
                 self._next_row = {p: self._last_row(p) + 1 for p in Priority}
             self.next_seq = max(first_seq, self._counts.get("seq", upstream=run) + 1)
@@ -95,10 +101,16 @@ class Outbox:
             raise
 
     def _last_row(self, priority: Priority) -> int:
+        """Rows that may come back from a file that was set aside are left free: they are older."""
         query = "SELECT row FROM record WHERE row >= ? AND row < ? ORDER BY row DESC LIMIT 1"
         first, end = _rows_of(priority)
         found = self._db.execute(query, (first, end)).fetchone()
-        return found[0] if found else first - 1
+        asides = len(list(self._folder.glob(DAMAGED)))
+        return max(found[0] if found else 0, first + asides * _ROWS_A_FILE - 1)
+
+    def _new_row(self, priority: Priority) -> int:
+        self._next_row[priority] += 1
+        return self._next_row[priority] - 1
 
     def route(self, upstreams: Kinds) -> None:
         """Say which upstreams there are from now on. Raises StorageFault.
@@ -131,11 +143,14 @@ class Outbox:
     def _append(self, drafts: list[Draft], wall: Wall) -> None:
         limit = self._room.limit()
         self._insert(drafts, wall)
+        self._make_room(limit, drafts[-1].mono_ns, wall)
+        self._count_seq()
+
+    def _make_room(self, limit: Limit, mono_ns: int, wall: Wall) -> None:
         in_flight = set[int]().union(*self._in_flight.values())
-        gap = self._room.make(limit, drafts[-1].mono_ns, in_flight)
+        gap = self._room.make(limit, mono_ns, in_flight)
         if gap and self._routes.mask(gap.kind):
             self._insert([gap], wall)
-        self._count_seq()
 
     def _record(self, draft: Draft, seq: int, wall: Wall) -> bytes:
         record = Record(
@@ -159,8 +174,7 @@ class Outbox:
         masks = {kind: self._routes.mask(kind) for kind in made}
         rows = []
         for seq, draft in enumerate(drafts, self.next_seq):
-            row = self._next_row[draft.priority]
-            self._next_row[draft.priority] += 1
+            row = self._new_row(draft.priority)
             rows.append((row, draft.kind, masks[draft.kind], *self._stored(self._record(draft, seq, wall))))
         self.next_seq += len(rows)
         self._blobs.sync()
@@ -272,6 +286,27 @@ class Outbox:
         self._db.execute("DELETE FROM quarantine WHERE number <= ?", (last,))
         self._blobs.release(file for (file,) in files)
 
+    # --- what was set aside comes back ------------------------------------------------------------------
+
+    @property
+    def salvaging(self) -> bool:
+        """Whether `salvage` has something to do."""
+        return bool(self._salvage)
+
+    def salvage(self, mono_ns: int, wall: Wall) -> Salvaged | None:
+        """Read some more of the files that were set aside, and queue what is found; what was, once one is read
+        through. Raises StorageFault.
+        """
+        if not self._salvage:
+            return None
+        with self._transaction():
+            limit = self._room.limit()
+            finished = self._salvage.step()
+            self._make_room(limit, mono_ns, wall)
+            self._count_seq()
+        self._first_waiting.clear()
+        return self._salvage.finish() if finished else None
+
     # --- state ----------------------------------------------------------------------------------------
 
     def quarantined(self) -> list[Quarantined]:
@@ -297,7 +332,9 @@ class Outbox:
         )
 
     def close(self) -> None:
-        """Let go of the file; never raises. What was appended is durable already."""
+        """Let go of the files; never raises. What was appended is durable already."""
+        if self._salvage:
+            self._salvage.close()
         with suppress(sqlite3.Error):
             self._db.close()
 

@@ -79,6 +79,10 @@ class Writer:
         """When the next `step` has something to do; None if nothing waits."""
         if self.outbox is None:
             return self._retry_ns or 0
+        return 0 if self.outbox.salvaging else self._commit_ns()
+
+    def _commit_ns(self) -> int | None:
+        """When what waits is to be committed."""
         if not self.waiting:
             return None
         many = len(self._pending) >= FLUSH_RECORDS or self._pending_bytes >= FLUSH_BYTES
@@ -87,10 +91,12 @@ class Writer:
         return self._pending_since_ns + self._flush_ns
 
     def step(self, now_ns: int, wall: Wall) -> None:
-        """Open the outbox, or commit, if that is due."""
-        due_ns = self.due_ns()
+        """Open the outbox, commit, or salvage a little, if that is due."""
+        due_ns = self._commit_ns() if self.outbox else self.due_ns()
         if due_ns is not None and due_ns <= now_ns:
             self.flush(now_ns, wall)
+        if self.outbox and self.outbox.salvaging:
+            self._salvage(self.outbox, now_ns, wall)
 
     def flush(self, now_ns: int, wall: Wall) -> bool:
         """Commit everything now, due or not; whether all of it is durable."""
@@ -146,6 +152,21 @@ class Writer:
             self.set_aside.append(aside)
             body = {"type": "set_aside", "cause": aside.reason, "file": aside.path.name}
             self.put([Draft("gap", now_ns, Priority.EVENT, body)], now_ns)
+
+    def _salvage(self, outbox: Outbox, now_ns: int, wall: Wall) -> None:
+        try:
+            salvaged = outbox.salvage(now_ns, wall)
+        except StorageFault as e:
+            return self._lose(e, now_ns)
+        if salvaged:
+            body = {
+                "type": "salvaged",
+                "file": salvaged.file,
+                "records": sum(salvaged.kinds.values()),
+                "kinds": salvaged.kinds,
+            }
+            self.put([Draft("gap", now_ns, Priority.EVENT, body)], now_ns)
+        return None
 
     def _next_batch(self, now_ns: int) -> None:
         """A batch whose commit failed goes first and unchanged, so that its records have the same ids."""
