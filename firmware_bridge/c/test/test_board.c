@@ -177,6 +177,8 @@ static void the_stricter_max_on_holds_and_each_set_begins_it_anew(void)
         CHECK((b.outputs[0] > 0.5F) == (now_ms < 1900U));
     }
     CHECK(b.count[FWB_MSG_FAULT] == 1U);
+    CHECK(hear_set(&b, 0U, 1.0F, 0U, 3000000U) == FWB_RESULT_OK); /* the output's own limit alone */
+    CHECK(b.board.outputs[0].limit_ms == 1000U);
     CHECK(hear_set(&b, 1U, 50.0F, 200U, 3000000U) == FWB_RESULT_OK); /* has no limit of its own */
     fwb_step(&b.board, 3199000U);
     CHECK(b.outputs[1] > 49.0F);
