@@ -16,10 +16,12 @@ import msgspec
 from edgeagent.agent.clock import RealClock
 from edgeagent.agent.state import state_folder
 from edgeagent.cli import FAULTS, OK
+from edgeagent.config.jsonschema import json_schema
 from edgeagent.inference.archive import archive_name, pack, unpack
 from edgeagent.inference.bundle import BundleKeys, find_bundle, load_bundle, own_bundles, read_keys
 from edgeagent.inference.checkup import check_bundle
 from edgeagent.inference.describe import ModelFacts, describe
+from edgeagent.inference.listing import rows, write_table
 from edgeagent.inference.supervisor import Supervisor
 
 _COLOURS = {"ok": "green", "fault": "red", "skipped": "yellow"}
@@ -36,7 +38,11 @@ def command() -> None:
 def _folder(bundle: str) -> Path:
     if os.path.isfile(Path(bundle) / "bundle.yaml"):
         return Path(bundle)
-    return find_bundle(bundle, places=[Path("models"), state_folder(None) / "models", own_bundles()])
+    return find_bundle(bundle, places=_places())
+
+
+def _places() -> list[Path]:
+    return [Path("models"), state_folder(None) / "models", own_bundles()]
 
 
 # --- check --------------------------------------------------------------------------------------------
@@ -62,6 +68,34 @@ def check(bundle: str, as_json: bool) -> int:
     if as_json:
         print(_encoded({"bundle": folder, "ok": is_ok, "steps": steps}))
     return OK if is_ok else FAULTS
+
+
+# --- list ---------------------------------------------------------------------------------------------
+
+
+@command.command(name="list")
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@_json
+@click.option(
+    "--write", "page", type=click.Path(path_type=Path), help="Put the table into this page of Markdown."
+)
+def list_(folder: Path | None, as_json: bool, page: Path | None) -> int:
+    """The bundles of a folder; without one, of each place where a bundle is sought by name."""
+    if page is not None:
+        write_table(page, folder or page.parent)
+        return OK
+    found = {str(place): rows(place) for place in ([folder] if folder else _places())}
+    if as_json:
+        print(_encoded(found))
+        return OK
+    for place, table in found.items():
+        click.echo(f"{place}: {len(table) or 'none that this user can see'}")
+        for row in table:
+            name, tells, takes, labels, size, _ = row.cells()
+            click.echo(
+                f"  {click.style(name, bold=True)}  {tells or 'no card'}: {takes}; {labels} labels, {size}"
+            )
+    return OK
 
 
 # --- show ---------------------------------------------------------------------------------------------
@@ -112,6 +146,18 @@ def _in_words(value: Any) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{key}: {_in_words(v)}" for key, v in value.items())
     return ", ".join(map(_in_words, value)) if isinstance(value, list) else str(value)
+
+
+# --- schema -------------------------------------------------------------------------------------------
+
+
+@command.command()
+def schema() -> int:
+    """Print the JSON Schema of bundle.yaml, for an editor or another tool."""
+    print(
+        msgspec.json.format(msgspec.json.encode(json_schema(BundleKeys, "bundle.yaml of edgeagent"))).decode()
+    )
+    return OK
 
 
 # --- pack, unpack -------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ class Walker:
         """The value of a node as the annotation `wanted` asks for it, or WRONG."""
         if len(path) > _DEEPEST:
             return self._wrong(path, "nested too deep", expected=f"at most {_DEEPEST} levels")
-        kind, notes = _peel(wanted)
+        kind, notes = peel(wanted)
         origin = get_origin(kind)
         if origin in (Union, types.UnionType):
             return self._union(node, get_args(kind), path)
@@ -104,12 +104,12 @@ class Walker:
         """A struct from the keys of a mapping; a field that is a Part takes the keys that are not the struct's."""
         fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
         values: dict[str, Any] = {}
-        part = next((f for f in fields.values() if _peel(f.type)[0] is Part), None)
+        part = next((f for f in fields.values() if peel(f.type)[0] is Part), None)
         if part is not None:
             del fields[part.encode_name]
             rest = [item for item in items if item.key not in fields]
             items = [item for item in items if item.key in fields]
-            values[part.name] = self.part(rest, _peel(part.type)[1][0], path, tuple(fields))
+            values[part.name] = self.part(rest, peel(part.type)[1][0], path, tuple(fields))
         for item in items:
             if item.key in fields:
                 field = fields.pop(item.key)
@@ -250,7 +250,7 @@ class Walker:
             return None
         wanted = [member for member in members if member is not type(None)]
         if isinstance(node, MappingNode):  # what is wrong in the only struct that it can be is told in full
-            wanted = [member for member in wanted if _is_struct(_peel(member)[0])] or wanted
+            wanted = [member for member in wanted if _is_struct(peel(member)[0])] or wanted
         if len(wanted) == 1:
             return self.read(node, wanted[0], path)
         for member in wanted:
@@ -293,7 +293,7 @@ class _Named(NamedTuple):
     mark: Mark
 
 
-def _peel(wanted: Any) -> tuple[Any, tuple[Any, ...]]:
+def peel(wanted: Any) -> tuple[Any, tuple[Any, ...]]:
     """An annotation without its Annotated, and what that carried."""
     if get_origin(wanted) is Annotated:
         kind, *notes = get_args(wanted)
@@ -336,7 +336,7 @@ def _found(node: Node) -> str:
 
 def describe(wanted: Any) -> str:
     """An annotation in a technician's words."""
-    kind, notes = _peel(wanted)
+    kind, notes = peel(wanted)
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return listed(describe(one) for one in get_args(kind) if one is not type(None))
@@ -347,4 +347,4 @@ def describe(wanted: Any) -> str:
     return expected(kind, notes)
 
 
-__all__ = ["WRONG", "Walker", "describe"]
+__all__ = ["WRONG", "Walker", "describe", "peel"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from edgeagent.cli import FAULTS, OK, main
 from edgeagent.inference.bundle import own_bundles
@@ -70,6 +72,17 @@ def test_show_as_json_has_bundle_yaml_and_the_tensors(
     report = json.loads(capsys.readouterr().out)
     assert report["keys"]["input"]["rate"] == 50
     assert report["models"]["activity_int8.tflite"]["inputs"][0]["shape"] == [1, 100, 6]
+
+
+def test_schema_has_every_key_of_a_shipped_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", "schema"]) == OK
+    schema = json.loads(capsys.readouterr().out)
+    written = YAML(typ="safe").load(own_bundles() / "activity" / "bundle.yaml")
+    assert written.keys() <= schema["properties"].keys()
+    assert written["input"].keys() <= schema["properties"]["input"]["properties"].keys()
+    assert re.search(
+        schema["properties"]["input"]["properties"]["window"]["pattern"], written["input"]["window"]
+    )
 
 
 def test_pack_and_unpack_are_there_and_back(activity: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,65 @@
+"""The JSON Schema of a YAML file, from the same annotations that `Walker` reads it by.
+
+It is for editors and other tools, and says as much as JSON Schema can: what fits it may still be refused, by what the
+keys mean together.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from edgeagent.config.quantities import Between, Dimension
+from edgeagent.config.walk import peel
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+Schema = dict[str, Any]
+
+_NUMBER = r"[+]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+_SCALARS: dict[Any, Schema] = {
+    str: {"type": ["string", "number"]},  # `version: 1.10` is text, as it is written
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    type(None): {"type": "null"},
+}
+
+
+def json_schema(struct: type[msgspec.Struct], title: str) -> Schema:
+    """What a file must be that is read as this struct."""
+    return {"$schema": DIALECT, "title": title, **_schema(struct)}
+
+
+def _schema(wanted: Any) -> Schema:
+    kind, notes = peel(wanted)
+    origin, parts = get_origin(kind), get_args(kind)
+    for note in notes:
+        if isinstance(note, Dimension):
+            units = "|".join(map(re.escape, note.units))
+            pattern = rf"^\s*{_NUMBER}\s*({units})\s*$"
+            return {"type": "string", "pattern": pattern, "description": note.expected}
+        if isinstance(note, Between):
+            return {**_schema(kind), "minimum": note.low, "maximum": note.high}
+    if origin in (Union, types.UnionType):
+        return {"anyOf": [_schema(part) for part in parts]}
+    if origin is Literal:
+        return {"enum": list(parts)}
+    if origin in (dict, Mapping):
+        return {"type": "object", "additionalProperties": _schema(parts[1])}
+    if origin in (list, tuple):
+        return {"type": "array", "items": _schema(parts[0])}
+    return _SCALARS[kind] if kind in _SCALARS else {} if kind is Any else _struct(kind)
+
+
+def _struct(struct: type[msgspec.Struct]) -> Schema:
+    fields = msgspec.structs.fields(struct)
+    return {
+        "type": "object",
+        "properties": {field.encode_name: _schema(field.type) for field in fields},
+        "required": [field.encode_name for field in fields if field.required],
+        "additionalProperties": False,
+    }
