@@ -85,9 +85,12 @@ lint: $(VENV)/.dev  ## ruff: rules and format
 types: $(VENV)/.dev  ## mypy --strict
 	$(RUN)/mypy
 
-.PHONY: test-crashes
+.PHONY: test-crashes test-kills
 test-crashes: $(VENV)/.dev  ## a million simulated power cuts (make test: 10,000)
 	EDGEAGENT_CRASH_STATES=1000000 $(RUN)/pytest tests/faults/test_power_cuts.py
+
+test-kills: $(VENV)/.dev  ## kill -9 the outbox a thousand times (make test: a dozen)
+	EDGEAGENT_KILLS=1000 $(RUN)/pytest tests/faults/test_outbox_kills.py
 
 .venv-train/.ready: pyproject.toml | .venv-train/bin/python
 	@echo "installing TensorFlow into .venv-train (2 GB, some minutes, once) ..."

@@ -13,7 +13,7 @@ from agents import COUNTER, Running, Site, process, running, scaled, wait_for
 
 from edgeagent.collector.dataset import count_ids
 
-KILLS = 12
+KILLS = 20
 
 
 def until_made(agent: Running, count: int) -> None:
@@ -23,7 +23,7 @@ def until_made(agent: Running, count: int) -> None:
 
 
 @pytest.mark.slow
-def test_after_a_dozen_kills_made_is_delivered_is_in_the_dataset(tmp_path: Path) -> None:
+def test_after_twenty_kills_made_is_delivered_is_in_the_dataset(tmp_path: Path) -> None:
     dice = random.Random(7)
     site, dataset = Site(tmp_path), tmp_path / "dataset"
     with ExitStack() as first:
