@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tflite-runtime test-firmware lint types bench models clean
+.PHONY: help setup demo test test-tflite-runtime test-firmware fuzz-models lint types bench models clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,7 @@ test: $(VENV)/.dev test-tflite-runtime  ## the whole test suite, the inference t
 	@$(call debian,command -v systemd-analyze,systemd)
 	@$(call debian,command -v cc,gcc libc6-dev)
 	@$(call debian,PATH=$$PATH:/usr/sbin command -v i2cdetect,i2c-tools)
+	@$(call debian,PATH=$$PATH:/usr/sbin command -v mosquitto,mosquitto)
 	$(RUN)/pytest $(ARGS)
 
 # The runtime of 32-bit Raspberry Pi OS: nothing newer than Python 3.11 and numpy 1.
@@ -78,6 +79,9 @@ test-firmware: $(VENV)/.dev  ## the C library, and real firmware on emulated boa
 	@$(call with,clang,strict fuzz)
 	$(RUN)/pytest -m firmware tests/firmware $(ARGS)
 
+fuzz-models: $(VENV)/.dev  ## ten thousand malformed models, five minutes (ARGS="--mutants 1000 --format onnx")
+	@$(RUN)/python tests/inference/fuzz.py $(ARGS)
+
 lint: $(VENV)/.dev  ## ruff: rules and format
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
@@ -104,4 +108,4 @@ bench: $(VENV)/.dev  ## measure against the floors (ARGS="child replay": only th
 	@PYTHONPATH=tests $(RUN)/python -m bench $(ARGS)
 
 clean:  ## remove what the build made
-	rm -rf $(VENV) .venv-* .mypy_cache .pytest_cache .ruff_cache dist build
+	rm -rf $(VENV) .venv-* .mypy_cache .pytest_cache .ruff_cache dist build firmware_bridge/c/build
