@@ -6,6 +6,7 @@ A BUNDLE is a folder, or the name of a bundle in `models/` here, in the state fo
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ from edgeagent.agent.clock import RealClock
 from edgeagent.agent.state import state_folder
 from edgeagent.cli import FAULTS, OK
 from edgeagent.config.jsonschema import json_schema
+from edgeagent.config.quantities import DURATION, FREQUENCY, parse_quantity
+from edgeagent.errors import ConfigFault, StorageFault
 from edgeagent.inference.archive import archive_name, pack, unpack
 from edgeagent.inference.bundle import BundleKeys, find_bundle, load_bundle, own_bundles, read_keys
 from edgeagent.inference.checkup import check_bundle
 from edgeagent.inference.describe import ModelFacts, describe
+from edgeagent.inference.draft import Answers, Shape, draft, shape_of
 from edgeagent.inference.listing import rows, write_table
 from edgeagent.inference.supervisor import Supervisor
 
@@ -108,7 +112,8 @@ def show(bundle: str, as_json: bool) -> int:
     """What goes in and comes out, and of each variant: tensors, operators, size, quantization."""
     folder = _folder(bundle)
     keys, loaded = read_keys(folder), load_bundle(folder)
-    facts = {variant.name: describe(variant.read()) for variant in loaded.variants}
+    described = [variant for variant in loaded.variants if variant.name.endswith(".tflite")]
+    facts = {variant.name: describe(variant.read()) for variant in described}
     if as_json:
         print(_encoded({"bundle": folder, "keys": keys, "models": facts}))
         return OK
@@ -125,7 +130,7 @@ def _shown(folder: Path, keys: BundleKeys, facts: dict[str, ModelFacts]) -> Iter
         yield f"  channel   {channel.name} ({channel.unit}), less {mean:g}, divided by {std:g}"
     yield f"  labels    {', '.join(keys.output.labels)}"
     for variant in keys.variants:
-        yield from _variant(variant.file, variant.accelerator, facts[variant.file])
+        yield from _variant(variant.file, variant.accelerator, facts.get(variant.file))
     for what, value in (("licence", keys.licence), ("data", keys.data), ("metrics", keys.metrics)):
         if value is not None:
             yield f"  {what:<9} {_in_words(value)}"
@@ -133,7 +138,10 @@ def _shown(folder: Path, keys: BundleKeys, facts: dict[str, ModelFacts]) -> Iter
     yield f"  card      {card if card.is_file() else 'none: write README.md, with data, licence, split and limits'}"
 
 
-def _variant(file: str, accelerator: str, facts: ModelFacts) -> Iterator[str]:
+def _variant(file: str, accelerator: str, facts: ModelFacts | None) -> Iterator[str]:
+    if facts is None:
+        yield f"  variant   {file}, for {accelerator}: not a .tflite file, so nothing is told of its tensors"
+        return
     yield f"  variant   {file}, for {accelerator}: {facts.size_bytes} bytes, {facts.quantization}"
     for tensor in facts.inputs:
         yield f"            in   {tensor}"
@@ -146,6 +154,100 @@ def _in_words(value: Any) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{key}: {_in_words(v)}" for key, v in value.items())
     return ", ".join(map(_in_words, value)) if isinstance(value, list) else str(value)
+
+
+# --- new ----------------------------------------------------------------------------------------------
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", help="What the bundle and its folder are called.")
+@click.option("--version", default="1.0.0", show_default=True)
+@click.option("--channels", help='In the model\'s order, with units: "acc_x:m/s2, acc_y:m/s2".')
+@click.option("--rate", help='Samples a second: "50 Hz".')
+@click.option("--hop", help='Time from one window to the next: "1 s"; default: half a window.')
+@click.option("--labels", help='In the order of the scores: "still, moving".')
+@click.option("--mean", help='Subtracted from each channel before the model: "0, 9.8"; default: 0.')
+@click.option("--std", help='What each channel is then divided by: "1, 4.5"; default: 1.')
+@click.option("--licence", help="Under which licence the model may be used.")
+@click.option("--into", type=click.Path(path_type=Path), default=Path("models"), show_default=True)
+def new(file: Path, into: Path, version: str, **given: str | None) -> int:
+    """Make a bundle around a .tflite file: reads its tensors, and asks for what they do not say.
+
+    Each question is an option too; where nobody can be asked, all of them must be given.
+    """
+    try:
+        shape = shape_of(describe(file.read_bytes()))
+    except OSError as e:
+        raise StorageFault(f"it cannot be read ({e.strerror})", where=str(file)) from e
+    click.echo(f"{file}: {shape.samples} samples of {shape.channels} channels in, {shape.labels} scores out")
+    answers = _answers(version, shape, _asked(given, file, shape))
+    bundle = draft(file, shape, answers, into)
+    click.echo(f"{bundle.folder}: {bundle.name} {bundle.version}, windows of {bundle.window_s:g} s")
+    click.echo(f"Now write {bundle.folder / 'README.md'}, and see: edgeagent model check {bundle.folder}")
+    return OK
+
+
+def _asked(given: dict[str, str | None], file: Path, shape: Shape) -> dict[str, str]:
+    """What was given, and the answers to what was not."""
+    questions = {
+        "name": ("name of the bundle", file.stem),
+        "channels": (f"{shape.channels} channels as name:unit, in the model's order, by commas", None),
+        "rate": ("samples a second (50 Hz)", None),
+        "labels": (f"{shape.labels} labels in the order of the scores, by commas", None),
+        "licence": ("licence", None),
+        "mean": (f"{shape.channels} means that are subtracted", ", ".join(["0"] * shape.channels)),
+        "std": (f"{shape.channels} stds that are divided by", ", ".join(["1"] * shape.channels)),
+        "hop": ("time from one window to the next (half of one: empty)", ""),
+    }
+    needed = [f"--{key}" for key, (_, default) in questions.items() if default is None and given[key] is None]
+    if needed and not sys.stdin.isatty():
+        raise click.UsageError(f"nobody can be asked here: give {', '.join(needed)}")
+    answers = {}
+    for key, (question, default) in questions.items():
+        answer = given[key]
+        if answer is None:
+            answer = click.prompt(question, default=default) if needed else default
+        answers[key] = str(answer)
+    return answers
+
+
+def _answers(version: str, shape: Shape, words: dict[str, str]) -> Answers:
+    """Raises ConfigFault, naming the option."""
+    channels = [
+        (name.strip(), unit.strip()) for name, _, unit in (c.partition(":") for c in _list(words["channels"]))
+    ]
+    if any(not unit for _, unit in channels):
+        raise ConfigFault("a channel without a unit", where="--channels", expected='"acc_x:m/s2, acc_y:m/s2"')
+    labels, mean, std = (
+        _list(words["labels"]),
+        _numbers("--mean", words["mean"]),
+        _numbers("--std", words["std"]),
+    )
+    for option, found, count in (
+        ("--channels", channels, shape.channels),
+        ("--labels", labels, shape.labels),
+        ("--mean", mean, shape.channels),
+        ("--std", std, shape.channels),
+    ):
+        if len(found) != count:
+            raise ConfigFault(
+                f"there are {len(found)}", where=option, expected=f"{count}, as the model has it"
+            )
+    rate_hz = parse_quantity(words["rate"], FREQUENCY)
+    hop_s = parse_quantity(words["hop"], DURATION) if words["hop"] else shape.samples / rate_hz / 2
+    return Answers(words["name"], version, channels, rate_hz, hop_s, labels, mean, std, words["licence"])
+
+
+def _list(words: str) -> list[str]:
+    return [word.strip() for word in words.split(",") if word.strip()]
+
+
+def _numbers(option: str, words: str) -> list[float]:
+    try:
+        return [float(word) for word in _list(words)]
+    except ValueError:
+        raise ConfigFault("not all numbers", where=option, expected='as "0, 9.8"') from None
 
 
 # --- schema -------------------------------------------------------------------------------------------

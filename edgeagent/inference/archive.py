@@ -23,7 +23,7 @@ from edgeagent.inference.bundle import Bundle, load_bundle
 
 MAX_BYTES = 200_000_000
 MAX_FILES = 1000
-_FOLDER = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}")
+_WORD = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}")
 _NOT_PACKED = "__pycache__"
 # What tarfile raises of its own, and what two members that cannot both be there lead to.
 _MALFORMED = (
@@ -39,6 +39,16 @@ def archive_name(bundle: Bundle) -> str:
     return f"{bundle.name}-{bundle.version}.tar"
 
 
+def must_name_a_file(word: str, *, where: str) -> None:
+    """Raises BundleFault if a name or version could not be that of a folder anywhere."""
+    if not _WORD.fullmatch(word):
+        raise BundleFault(
+            f"{word!r} cannot be in the name of a file",
+            where=where,
+            expected="letters, digits, and . _ + - within a name or version",
+        )
+
+
 def pack(folder: Path, archive: Path) -> Bundle:
     """Write a bundle that is sound into a file, all of the folder but hidden files and Python's caches.
 
@@ -48,12 +58,7 @@ def pack(folder: Path, archive: Path) -> Bundle:
     """
     bundle = _sound(folder)
     for word in (bundle.name, bundle.version):
-        if not _FOLDER.fullmatch(word):
-            raise BundleFault(
-                f"{word!r} cannot be in the name of a file",
-                where=str(folder / "bundle.yaml"),
-                expected="letters, digits, and . _ + - within a name or version",
-            )
+        must_name_a_file(word, where=str(folder / "bundle.yaml"))
     part = archive.with_name(f".{archive.name}.part")
     with _disk(archive):
         try:
