@@ -40,7 +40,7 @@ T = TypeVar("T")
 _ROUND_S = 1.0  # how often an idle writer comes round
 _REPLY_S = 30.0  # how long a sender waits for the writer
 _WRITER_BOUND_S = 60.0  # a dying SD card may take this long over one sync
-_IDLE_NS = 60 * NS_PER_S  # an idle sender looks again this often; the writer wakes it when there is something
+_IDLE_NS = 20 * NS_PER_S  # an idle sender tends its connection so often; the writer wakes it for records
 _JOIN_S = 0.3
 
 
@@ -177,15 +177,15 @@ class Sender:
         """Send once; how long to pause, or None if there may be more."""
         try:
             report = sync_once(self.name, self, self.sink, self._boot_id, self._clock.wall())
+            if not report.sent:
+                self.sink.idle()
         except StorageFault:
             return _ROUND_S  # not the upstream's fault, and the writer has told it
         except UpstreamFault as fault:
             self._failed(fault)
             return self._backoff.failed()
-        if report.sent:
-            self._worked()
-            return None
-        return _IDLE_NS / NS_PER_S
+        self._worked()
+        return None if report.sent else _IDLE_NS / NS_PER_S
 
     def kick(self) -> None:
         """There is something to send; while the upstream is away, its back-off decides."""

@@ -39,9 +39,15 @@ def find(folder: str, name: str) -> ModuleType:
     except ImportError as e:
         raise ConfigFault(
             f"{name!r} cannot be loaded: {e}",
-            hint=f"Install what it needs: pip install {e.name}." if e.name else "",
+            hint=f"Install what it needs: pip install {_package(e.name)}." if e.name else "",
         ) from e
     return module
+
+
+def _package(module: str) -> str:
+    """What to install for an import."""
+    name = module.partition(".")[0]
+    return {"paho": "paho-mqtt"}.get(name, name)
 
 
 _WORD = {

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import msgspec
 
+from edgeagent.config.template import compile_template
 from edgeagent.decisions import Action, Event, Found, Known, Occasion, Severity
 from edgeagent.decisions.expressions import check_names
-from edgeagent.decisions.template import compile_template
 from edgeagent.errors import ConfigFault
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`message` may hold names and formats (decisions/template.py)."""
+    """`message` may hold names and formats (config/template.py)."""
 
     message: str
     severity: Severity = "warning"

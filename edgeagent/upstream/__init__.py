@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from edgeagent.errors import UpstreamFault
+
 
 class Result(NamedTuple):
     """What became of a batch, by record id. What is in neither was kept back, and is sent again."""
@@ -21,6 +23,8 @@ class Result(NamedTuple):
     accepted: frozenset[str] = frozenset()
     rejected: Mapping[str, str] = {}
     """The reason for each."""
+    fault: UpstreamFault | None = None
+    """Why the rest was kept, where that can be said; the sender pauses then, as if it had been raised."""
 
 
 class Advice(NamedTuple):
@@ -41,6 +45,13 @@ class Sink(Protocol):
 
         To accept is to promise: the record is durable there. A record that comes a second time is accepted
         again and stored once. Raises UpstreamFault if nothing can be said: then all of it is kept.
+        """
+        ...
+
+    def idle(self) -> None:
+        """Called every some seconds while nothing waits: the place to keep a connection alive.
+
+        Raises UpstreamFault if the far end is known to be away.
         """
         ...
 

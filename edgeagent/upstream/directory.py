@@ -61,5 +61,8 @@ class Directory:
             ) from e
         return Result(accepted=frozenset(batch))
 
+    def idle(self) -> None:
+        """Nothing is held open."""
+
     def close(self) -> None:
         """Nothing is held open."""

@@ -100,6 +100,9 @@ class Http:
                 hint="Check `url`; PROTOCOL.md says what it must answer.",
             ) from e
 
+    def idle(self) -> None:
+        """A connection that has gone meanwhile is opened again with the next batch."""
+
     def close(self) -> None:
         self._pool.clear()
 

@@ -38,7 +38,7 @@ def sync_once(
     """Take the most worthy records, send them, and settle each: accepted, rejected or kept.
 
     Whatever goes wrong, up to a crash, what was not settled as accepted or rejected is kept.
-    Raises UpstreamFault (all is kept) and StorageFault.
+    Raises UpstreamFault (what was not settled is kept) and StorageFault.
     """
     taken = queue.take(upstream, *limits)
     if not taken:
@@ -60,6 +60,8 @@ def sync_once(
         rejected |= {row_of[i]: why for i, why in result.rejected.items() if i in batch}
         kept = set(row_of.values()) - {*accepted, *rejected}
         queue.settle(upstream, accepted, rejected, kept)
+    if result.fault:
+        raise result.fault
     if not accepted and not rejected:
         raise UpstreamFault("the receiver answers, but neither takes nor refuses any record", where=upstream)
     return Report(len(batch), len(accepted), len(rejected), sink.bytes_sent - before)

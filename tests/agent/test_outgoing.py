@@ -151,6 +151,9 @@ class Held:
             raise UpstreamFault("away")
         return Result(accepted=frozenset(batch))
 
+    def idle(self) -> None:
+        pass
+
     def close(self) -> None:
         self.let.set()
 

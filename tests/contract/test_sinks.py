@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 from typing import Protocol
 
 import msgspec
 import pytest
+from mosquitto import Listener, Mosquitto, ids
 
 from edgeagent.collector.dataset import lines
 from edgeagent.collector.server import Server
 from edgeagent.collector.store import Store
 from edgeagent.config import parts
 from edgeagent.errors import UpstreamFault
-from edgeagent.upstream import Sink, directory, http
+from edgeagent.upstream import Sink, directory, http, mqtt
 from edgeagent.upstream.codec import decode_batch, decode_record
 
 
@@ -76,12 +77,38 @@ class DirectoryEnd:
         self._stick.with_name("pulled").rename(self._stick)
 
 
-FAR_ENDS: dict[str, type[HttpEnd] | type[DirectoryEnd]] = {"http": HttpEnd, "directory": DirectoryEnd}
+class MqttEnd:
+    """A broker, and a reader who counts an id once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._broker = Mosquitto(folder)
+        self._reader = Listener(self._broker)
+
+    def sink(self) -> Sink:
+        return mqtt.build("plant", mqtt.Options(url=self._broker.url, message="batch"), "press-07")
+
+    def stored(self) -> list[str]:
+        return ids(self._reader.heard())
+
+    def go_away(self) -> None:
+        self._broker.kill()
+        self._reader.outlive()
+
+    def come_back(self) -> None:
+        self._broker.start()
+        self._reader.join()
+
+
+FAR_ENDS: dict[str, Callable[[Path], FarEnd]] = {
+    "http": HttpEnd,
+    "directory": DirectoryEnd,
+    "mqtt": MqttEnd,
+}
 
 
 @pytest.fixture(params=sorted(FAR_ENDS))
 def far_end(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FarEnd]:
-    end: FarEnd = FAR_ENDS[request.param](tmp_path)
+    end = FAR_ENDS[request.param](tmp_path)
     yield end
     end.go_away()
 
@@ -161,6 +188,16 @@ def test_bytes_sent_counts_the_batches(far_end: FarEnd) -> None:
     assert one == 1 + len(batch(1)["press-07/0123456789ab/1"])
     sink.send(batch(2))
     assert sink.bytes_sent == 2 * one
+    sink.close()
+
+
+def test_idle_is_quiet_while_the_far_end_is_there(far_end: FarEnd) -> None:
+    sink = far_end.sink()
+    for _ in range(3):
+        sink.idle()
+    assert sink.send(batch(1)).accepted == set(batch(1))
+    sink.idle()
+    assert far_end.stored() == list(batch(1))
     sink.close()
 
 

@@ -28,6 +28,9 @@ class Receiver:
             raise self.answer
         return Result(accepted=frozenset(batch)) if self.answer is None else self.answer
 
+    def idle(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -68,6 +71,20 @@ def test_whatever_breaks_off_a_send_keeps_all(
     sink = Receiver()
     sync_once("fleet", outbox, sink, "boot", UNSYNCED)
     assert sink.got == [ids(1, 2, 3, 4)]
+
+
+def test_a_send_that_breaks_off_keeps_what_was_accepted_before_and_says_why(outbox: Outbox) -> None:
+    with pytest.raises(UpstreamFault, match="cut"):
+        sync_once(
+            "fleet",
+            outbox,
+            Receiver(Result(frozenset(ids(1, 2)), {}, UpstreamFault("cut"))),
+            "boot",
+            UNSYNCED,
+        )
+    sink = Receiver()
+    sync_once("fleet", outbox, sink, "boot", UNSYNCED)
+    assert sink.got == [ids(3, 4)]
 
 
 def test_a_receiver_that_answers_and_does_nothing_is_at_fault(outbox: Outbox) -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeagent.config.template import compile_template
 from edgeagent.decisions import Value
 from edgeagent.decisions.expressions import check_names
-from edgeagent.decisions.template import compile_template
 from edgeagent.errors import ConfigFault
 
 VALUES: dict[str, Value] = {"device.id": "press-07", "motor.current": 4.04, "motor.on": True}

@@ -1,4 +1,4 @@
-"""Messages with values in them: "overload on {device.id}: {motor.current:.1f} A".
+"""Text with values in it: "overload on {device.id}: {motor.current:.1f} A", "edge/{device.id}/{kind}".
 
 Parsed here and never by `str.format`, which would walk from any value to its attributes. A field is a name and
 at most a width, a precision and one of the types e, f, g, %, s; `{{` and `}}` are braces.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from edgeagent.decisions import Value
 from edgeagent.errors import ConfigFault
+
+Value = float | str | bool
 
 _PIECE = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<field>[^{}]*)\}|(?P<stray>[{}])")
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

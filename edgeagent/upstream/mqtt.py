@@ -1,0 +1,307 @@
+"""Records by MQTT to a broker: `plant: {mqtt: {url: "mqtts://broker.example.com", topic: "edge/{device.id}/{kind}"}}`.
+
+QoS 1: a record is accepted when the broker has acknowledged its message, and not before. It may come twice; the
+id tells. How long the broker keeps it, and whether through a power cut of its own, is the broker's configuration.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+
+from edgeagent.config.findings import listed, nearest
+from edgeagent.config.quantities import Bytes, FilePath, Seconds
+from edgeagent.config.secrets import Secret
+from edgeagent.config.template import Template, compile_template
+from edgeagent.errors import ConfigFault, UpstreamFault
+from edgeagent.records import Kind
+from edgeagent.upstream import Advice, Result
+from edgeagent.upstream.broker import Connection, ReasonCode, Version
+from edgeagent.upstream.codec import encode_batch
+
+PORTS = {"mqtt": 1883, "mqtts": 8883}
+_NAMES = ("device.id", "kind")
+_NOT_IN_A_TOPIC = "+#\0"
+_AROUND_A_BATCH = 5  # bytes of an array beside its items
+_AROUND_THE_PAYLOAD = 16  # bytes of an MQTT packet beside topic and payload, at most
+
+# Reason codes of MQTT 5's PUBACK. Of what fails, these two are the message's own fault: it is not sent again.
+_NOBODY_LISTENS = 0x10
+_REFUSES_THE_MESSAGE = (0x95, 0x99)  # packet too large, payload format invalid
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach the broker, and what to tell it.
+
+    topic, presence: May name {device.id}; topic {kind} too. Under presence stands, retained, `online` or `offline`.
+    message: A record or a batch of records each: a MessagePack or JSON array.
+    certificate, key: This device's own, for brokers that tell devices apart by them.
+    unheard: What becomes of a record for whose topic there is no subscriber, where the broker says so (MQTT 5).
+    max_message: A longer record is refused here; where the broker names a limit (MQTT 5) the lower one holds.
+    """
+
+    url: str
+    topic: str = "edge/{device.id}/{kind}"
+    version: Version = "5"
+    payload: Literal["msgpack", "json"] = "msgpack"
+    message: Literal["record", "batch"] = "record"
+    username: str | None = None
+    password: Secret | None = None
+    ca: FilePath | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
+    presence: str = ""
+    unheard: Literal["keep", "accept"] = "keep"
+    max_message: Bytes = 100_000_000
+    timeout: Seconds = 10.0
+
+    def __post_init__(self) -> None:
+        _check_url(self.url)
+        _topic(self.topic, "topic", _NAMES)
+        _topic(self.presence, "presence", _NAMES[:1])
+        if self.password and self.username is None:
+            raise ConfigFault("a password without a name", where="password", expected="`username` beside it")
+        if bool(self.certificate) != bool(self.key):
+            raise ConfigFault("one without the other", expected="`certificate` and `key`, or neither")
+
+
+def advise(options: Options) -> Iterator[Advice]:
+    """Warns of what anybody on the network could read, and of what the broker could not say."""
+    parts = urlsplit(options.url)
+    if parts.scheme == "mqtt" and not _is_loopback(parts.hostname or ""):
+        what = "the password and all records" if options.password else "all records"
+        yield Advice("url", f"mqtt:// sends {what} in clear; use mqtts://")
+    if options.version == "3.1.1":
+        text = "a broker cannot say by MQTT 3.1.1 that it has thrown a record away; use 5 if it knows that"
+        yield Advice("version", text)
+
+
+def build(name: str, options: Options, device: str) -> Mqtt:
+    """A sink for one broker. Raises ConfigFault if a secret, a certificate or the device's id is of no use."""
+    if set(device) & {*_NOT_IN_A_TOPIC, "/"}:
+        raise ConfigFault(
+            f"{device!r} cannot stand in a topic",
+            where="device.id",
+            expected="an id without + # and /",
+        )
+    return Mqtt(name, options, device)
+
+
+class _Message(NamedTuple):
+    """What goes to the broker, and the ids of the records in it."""
+
+    topic: str
+    payload: bytes
+    ids: tuple[str, ...]
+
+
+class Mqtt:
+    """Publishes records, a bounded number of messages under way, over a connection that is kept."""
+
+    def __init__(self, name: str, options: Options, device: str) -> None:
+        self.bytes_sent = 0
+        self._options = options
+        self._keeps_unheard = options.unheard == "keep"
+        self._client_id = f"edgeagent-{device}-{name}"
+        password = options.password.reveal() if options.password else None
+        self._login = None if options.username is None else (options.username, password)
+        self._tls = _trust(options)
+        values = {"device.id": device}
+        self._presence = _topic(options.presence, "presence", _NAMES[:1]).render(values.get)
+        topic = _topic(options.topic, "topic", _NAMES)
+        self._topics = {kind: topic.render({**values, "kind": kind}.get) for kind in get_args(Kind)}
+        self._connection: Connection | None = None
+
+    def send(self, batch: Mapping[str, bytes]) -> Result:
+        """As the contract says. What the broker acknowledged before it went away stays accepted."""
+        connection = self._alive()
+        accepted: set[str] = set()
+        messages, rejected = self._messages(batch, connection.max_packet_bytes)
+        trouble: UpstreamFault | None = None
+        under_way: dict[int, _Message] = {}
+        window = 1  # opens fast; a broker that cuts the connection at a message has been asked about that one alone
+        try:
+            while messages or under_way:
+                while messages and len(under_way) < min(window, connection.window):
+                    message = messages.popleft()
+                    under_way[connection.publish(message.topic, message.payload)] = message
+                    self.bytes_sent += len(message.payload)
+                answers = connection.answers()
+                window += len(answers)
+                for number, reason in answers.items():
+                    answered = under_way.pop(number, None)
+                    if answered is None:  # it was our presence's
+                        continue
+                    if reason.value in _REFUSES_THE_MESSAGE:
+                        rejected |= dict.fromkeys(answered.ids, f"the broker refuses it ({reason})")
+                    elif reason.is_failure or (reason.value == _NOBODY_LISTENS and self._keeps_unheard):
+                        trouble = self._kept_back(answered.topic, reason)
+                    else:
+                        accepted.update(answered.ids)
+        except UpstreamFault as fault:
+            self._drop()
+            trouble = trouble or fault
+        if trouble and not accepted and not rejected:
+            raise trouble
+        return Result(frozenset(accepted), rejected, trouble)
+
+    def idle(self) -> None:
+        """Be there, and stay, although there is nothing to send."""
+        self._alive()
+
+    def close(self) -> None:
+        self._drop()
+
+    def _alive(self) -> Connection:
+        """The connection, with all read that the broker has said meanwhile. Raises UpstreamFault."""
+        try:
+            self._connection = self._connection or self._connect()
+            self._connection.tend()
+        except UpstreamFault:
+            self._drop()
+            raise
+        return self._connection
+
+    def _connect(self) -> Connection:
+        parts = urlsplit(self._options.url)
+        return Connection(
+            self._options.url,
+            parts.hostname or "",
+            parts.port or PORTS[parts.scheme],
+            version=self._options.version,
+            client_id=self._client_id,
+            login=self._login,
+            tls=self._tls,
+            presence=self._presence,
+            timeout_s=self._options.timeout,
+        )
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _messages(
+        self, batch: Mapping[str, bytes], max_packet_bytes: int
+    ) -> tuple[deque[_Message], dict[str, str]]:
+        """What is to be published, in order, and why what is not."""
+        messages: deque[_Message] = deque()
+        rejected: dict[str, str] = {}
+        young: dict[str, _Young] = {}
+        for record_id, record in batch.items():
+            try:
+                topic = self._topics[_decode_head(record).kind]
+                payload = record if self._options.payload == "msgpack" else _as_json(record)
+            except ValueError as e:
+                rejected[record_id] = f"cannot be read: {e}"
+                continue
+            around_bytes = len(topic.encode()) + _AROUND_THE_PAYLOAD
+            room_bytes = min(self._options.max_message, max_packet_bytes - around_bytes)
+            if len(payload) > room_bytes:
+                rejected[record_id] = f"too large for the broker ({len(payload)} bytes)"
+            elif self._options.message == "record":
+                messages.append(_Message(topic, payload, (record_id,)))
+            else:
+                if topic in young and young[topic].size_bytes + len(payload) > room_bytes:
+                    messages.append(self._grown(topic, young.pop(topic)))
+                young.setdefault(topic, _Young()).add(record_id, payload)
+        messages.extend(self._grown(topic, one) for topic, one in young.items())
+        return messages, rejected
+
+    def _grown(self, topic: str, young: _Young) -> _Message:
+        if self._options.payload == "msgpack":
+            payload = encode_batch(young.payloads)
+        else:
+            payload = b"[" + b",".join(young.payloads) + b"]"
+        return _Message(topic, payload, tuple(young.ids))
+
+    def _kept_back(self, topic: str, reason: ReasonCode) -> UpstreamFault:
+        """The broker is there, and does not take what goes to this topic."""
+        if not reason.is_failure:
+            what = f"nobody has subscribed to {topic}: the broker would throw it away"
+            hint = "Start what reads it, choose `kinds:`, or write `unheard: accept`."
+        else:
+            what = f"the broker takes nothing for {topic} ({reason})"
+            hint = "Check the broker's list of rights and `topic`."
+        return UpstreamFault(what, where=self._options.url, hint=hint)
+
+
+class _Young:
+    """Records of one topic on their way into one message."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.payloads: list[bytes] = []
+        self.size_bytes = _AROUND_A_BATCH
+
+    def add(self, record_id: str, payload: bytes) -> None:
+        self.ids.append(record_id)
+        self.payloads.append(payload)
+        self.size_bytes += len(payload) + 1
+
+
+class _Head(msgspec.Struct, frozen=True):
+    kind: Kind
+
+
+_decode_head = msgspec.msgpack.Decoder(_Head).decode
+
+
+def _as_json(record: bytes) -> bytes:
+    """The same record as JSON; bytes become base64, what is no number null."""
+    return msgspec.json.encode(msgspec.msgpack.decode(record))
+
+
+def _check_url(url: str) -> None:
+    expected = "mqtts://HOST or mqtts://HOST:PORT"
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        sound = False
+    if not sound:
+        raise ConfigFault("not a broker's URL", where="url", expected=expected)
+    if parts.username or parts.password or parts.path.strip("/") or parts.query or parts.fragment:
+        hint = "Name and password belong under `username:` and `password:`."
+        raise ConfigFault("more than a broker's address", where="url", expected=expected, hint=hint)
+
+
+def _topic(text: str, key: str, known: tuple[str, ...]) -> Template:
+    """A topic's template, checked. Raises ConfigFault."""
+    template = compile_template(text)
+    for name in template.names:
+        if name not in known:
+            what = f"{{{name}}} is not known here"
+            raise ConfigFault(what, where=key, expected=listed(known), hint=nearest(name, known))
+    if set(text) & set(_NOT_IN_A_TOPIC) or (key == "topic" and not text):
+        raise ConfigFault("not a topic to publish to", where=key, expected="a topic without + and #")
+    return template
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _trust(options: Options) -> ssl.SSLContext | None:
+    if not options.url.startswith("mqtts:"):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=options.ca)
+    except (OSError, ssl.SSLError) as e:
+        raise ConfigFault(str(e), where=str(options.ca), expected="a file of certificates in PEM") from e
+    if options.certificate and options.key:
+        try:
+            context.load_cert_chain(options.certificate, options.key)
+        except (OSError, ssl.SSLError) as e:
+            where = f"{options.certificate}, {options.key}"
+            raise ConfigFault(str(e), where=where, expected="a certificate and its key in PEM") from e
+    return context
