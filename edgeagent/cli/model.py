@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -27,6 +27,9 @@ from edgeagent.inference.describe import ModelFacts, describe
 from edgeagent.inference.draft import Answers, Shape, draft, shape_of
 from edgeagent.inference.listing import rows, write_table
 from edgeagent.inference.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from edgeagent.agent.model_bench import Figures
 
 _COLOURS = {"ok": "green", "fault": "red", "skipped": "yellow"}
 
@@ -248,6 +251,44 @@ def _numbers(option: str, words: str) -> list[float]:
         return [float(word) for word in _list(words)]
     except ValueError:
         raise ConfigFault("not all numbers", where=option, expected='as "0, 9.8"') from None
+
+
+# --- bench --------------------------------------------------------------------------------------------
+
+
+@command.command(name="bench")
+@_bundle
+@click.option("--threads", default="1", show_default=True, help='How many, each in turn: "1,2,4".')
+@click.option("--calls", type=click.IntRange(min=10), default=1000, show_default=True, help="Of each way.")
+@_json
+def bench_(bundle: str, threads: str, calls: int, as_json: bool) -> int:
+    """Latency by variant and threads on this board, memory, and accuracy on the bundle's own recording.
+
+    Percentiles in microseconds: raw is the bare runtime, inline and process are the two kinds of isolation.
+    """
+    from edgeagent.agent.model_bench import bench
+
+    counts = _list(threads)
+    if not counts or not all(count.isdecimal() and int(count) > 0 for count in counts):
+        raise click.UsageError(f"--threads {threads!r}: expected numbers from 1, by commas")
+    measured = list(bench(load_bundle(_folder(bundle)), [int(count) for count in counts], calls, RealClock()))
+    click.echo(_encoded({"figures": measured}) if as_json else "\n".join(map(_figures, measured)))
+    return OK if any(not one.trouble for one in measured) else FAULTS
+
+
+def _figures(one: Figures) -> str:
+    name = click.style(f"{one.variant} for {one.accelerator}, threads {one.threads}", bold=True)
+    if one.trouble:
+        return f"{name}\n  {one.trouble}"
+    lines = [name, f"  {'us':<8}{'p50':>9}{'p90':>9}{'p99':>9}"]
+    for way, latency in (("raw", one.raw), ("inline", one.inline), ("process", one.process)):
+        if latency is not None:
+            lines.append(f"  {way:<8}{latency.p50:9.1f}{latency.p90:9.1f}{latency.p99:9.1f}")
+    if one.memory_bytes is not None:
+        lines.append(f"  worker  {one.memory_bytes / 1e6:.1f} MB (PSS)")
+    if one.accuracy is not None:
+        lines.append(f"  right   {one.accuracy:.1%} of {one.windows} windows of the bundle's recording")
+    return "\n".join(lines)
 
 
 # --- schema -------------------------------------------------------------------------------------------

@@ -101,6 +101,39 @@ def test_pack_and_unpack_are_there_and_back(activity: Path, capsys: pytest.Captu
     assert main(["model", "check", "models/activity"]) == OK
 
 
+def test_bench_measures_each_way_and_how_right_the_bundle_is_on_its_own_recording(
+    activity: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["model", "bench", "mine", "--calls", "10", "--threads", "1,2", "--json"]) == OK
+    one, two = json.loads(capsys.readouterr().out)["figures"]
+    assert (one["threads"], two["threads"]) == (1, 2)
+    for way in ("raw", "inline", "process"):
+        assert 0 < one[way]["p50"] <= one[way]["p90"] <= one[way]["p99"]
+    assert 5e6 < one["memory_bytes"] < 100e6
+    metrics = YAML(typ="safe").load(activity / "bundle.yaml")["metrics"]
+    assert (one["windows"], round(one["accuracy"], 4)) == (252, metrics["accuracy_recording"])
+
+
+def test_bench_of_a_bundle_without_a_recording_leaves_accuracy_out(
+    activity: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(activity / "recording")
+    assert main(["model", "bench", "mine", "--calls", "10"]) == OK
+    out = capsys.readouterr().out
+    assert re.search(r"process +[\d.]+ +[\d.]+ +[\d.]+\n  worker +[\d.]+ MB", out)
+    assert "right" not in out
+
+
+def test_bench_tells_why_a_variant_cannot_be_measured(
+    activity: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    yaml = activity / "bundle.yaml"
+    yaml.write_text(yaml.read_text().replace("accelerator: cpu", "accelerator: edgetpu"))
+    assert main(["model", "bench", "mine", "--calls", "10"]) == FAULTS
+    assert "libedgetpu" in capsys.readouterr().out
+    assert main(["model", "bench", "mine", "--threads", "0"]) == USAGE
+
+
 SIX = "a:m/s2, b:m/s2, c:m/s2, d:rad/s, e:rad/s, f:rad/s"
 NEW = {"--channels": SIX, "--rate": "50 Hz", "--labels": "1, 2, 3, 4, 5, 6, 7", "--licence": "MIT"}
 
