@@ -20,6 +20,7 @@ from edgeagent.counts import Counts
 from edgeagent.decisions import Capture, Drive, Event, Fact
 from edgeagent.decisions.rules import Outcome, Rules
 from edgeagent.errors import ConfigFault
+from edgeagent.joined import JoinedWindows, join, keep_s, sensors_of
 from edgeagent.records import (
     NS_PER_S,
     Block,
@@ -34,7 +35,7 @@ from edgeagent.records import (
 from edgeagent.sampling.captures import Captures, Pending, raw_body
 from edgeagent.sampling.report import Report
 from edgeagent.sampling.sampler import Sampler
-from edgeagent.windows import Ring, Windows
+from edgeagent.windows import Ring, Windows, fit
 
 _BURST_NS = NS_PER_S // 4  # a fast sensor's samples come in bursts: this is the shortest period of a fact
 _GAP_EVERY_NS = 10 * NS_PER_S  # losses are summed up this long before they become a gap record
@@ -62,12 +63,21 @@ class PipelinePlan(NamedTuple):
     """One pipeline, ready to run; `wanted` is None where no model says which channels and rate it wants."""
 
     name: str
-    sensor: str
+    inputs: tuple[str, ...]
     wanted: Layout | None
     length_s: float
     hop_s: float
     report: Report
     model: ModelPlan | None
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        return sensors_of(self.inputs)
+
+    @property
+    def keep_s(self) -> float:
+        """How far back the rings of its sensors must reach."""
+        return self.length_s if _is_one_sensor(self.inputs) else keep_s(self.length_s)
 
 
 class Request(NamedTuple):
@@ -141,7 +151,7 @@ class Core:
         self._conditions = conditions
         self._conditioners: dict[str, Conditioner] = {}
         self._rings: dict[str, Ring] = {}
-        self._windows: dict[str, Windows] = {}
+        self._windows: dict[str, Windows | JoinedWindows] = {}
         self._waiting: dict[tuple[str, int], Window] = {}
         self._facts: dict[str, Fact] = {}
         self._captures = Captures()
@@ -165,29 +175,31 @@ class Core:
         except ConfigFault as fault:
             self.unfit[sensor] = f"what {sensor} gives does not fit its filters: {fault}"
             self._rings.pop(sensor, None)
+            for plan in self._served_by(sensor):
+                self._windows.pop(plan.name, None)
         else:
             self._begin(sensor, conditioner.layout)
         return Effects([], [], [])
 
     def _begin(self, sensor: str, layout: Layout) -> None:
         """A new ring, and new windows on it."""
-        served = [p for p in self._pipelines.values() if p.sensor == sensor]
-        keep_s = max([self._capture_s, *(p.length_s for p in served)])
-        ring = self._rings[sensor] = Ring(layout, keep_s)
+        served = self._served_by(sensor)
+        self._rings[sensor] = Ring(layout, max([self._capture_s, *(p.keep_s for p in served)]))
         for plan in served:
-            self._serve(plan, ring)
+            if all(one in self._rings for one in plan.sensors):
+                self._serve(plan)
 
-    def _serve(self, plan: PipelinePlan, ring: Ring) -> None:
+    def _served_by(self, sensor: str) -> list[PipelinePlan]:
+        return [plan for plan in self._pipelines.values() if sensor in plan.sensors]
+
+    def _serve(self, plan: PipelinePlan) -> None:
         """Begin to cut a pipeline's windows; `check` cannot know what a board says of itself only when it is there."""
         self._windows.pop(plan.name, None)
         self.unfit.pop(plan.name, None)
-        wanted, closed = plan.wanted or ring.layout, self.counts.windows[plan.name]
         try:
-            windows = Windows(plan.name, ring, wanted, plan.length_s, plan.hop_s, closed)
+            self._windows[plan.name] = _windows(plan, self._rings, self.counts.windows[plan.name])
         except ConfigFault as fault:
-            self.unfit[plan.name] = f"{plan.sensor} does not fit its model: {fault}"
-        else:
-            self._windows[plan.name] = windows
+            self.unfit[plan.name] = f"{' with '.join(plan.inputs)} does not fit its model: {fault}"
 
     def block(self, block: Block, now_ns: int) -> Effects:
         """Samples arrived: lay them down, cut windows, ask the models, let the rules see the new values."""
@@ -201,8 +213,8 @@ class Core:
         if missing:
             self._gaps.setdefault(block.sensor, _Gap(now_ns)).add(missing, block.reasons)
         self._see_values(block, ring.layout)
-        for plan in self._pipelines.values():
-            if plan.sensor == block.sensor and plan.name in self._windows:
+        for plan in self._served_by(block.sensor):
+            if plan.name in self._windows:
                 self._cut(plan, block.t_read_ns, now_ns, effects)
         self._decide(now_ns, effects)
         effects.drafts.extend(self._captures.due(self._rings, now_ns))
@@ -300,7 +312,7 @@ class Core:
         self, plan: PipelinePlan, window: Window, arrival: Arrival, now_ns: int, effects: Effects
     ) -> None:
         prediction = _prediction(plan, window, arrival, now_ns)
-        truth = self._truths.get(plan.sensor)
+        truth = next((self._truths[sensor] for sensor in plan.sensors if sensor in self._truths), None)
         self.counts.predicted(prediction, truth(window.t_start_ns, window.t_end_ns) if truth else None)
         if prediction.skipped is None:
             self._learn(prediction, plan)
@@ -320,10 +332,11 @@ class Core:
                 self._facts[f"{plan.name}.{name}"] = Fact(value, prediction.t_end_ns, period_ns)
 
     def _sample(self, plan: PipelinePlan, window: Window, prediction: Prediction, now_ns: int) -> list[Draft]:
-        """The window's raw data, if a policy wants it: as the sensor gave it, not as the model saw it."""
-        ring = self._rings[plan.sensor]
-        size_bytes = (
+        """The window's raw data, if a policy wants it: a record a sensor, on its own slots, not as the model saw it."""
+        rings = {sensor: self._rings[sensor] for sensor in plan.sensors}
+        size_bytes = sum(
             round((window.t_end_ns - window.t_start_ns) / ring.period_ns) * len(ring.layout.channels) * 2
+            for ring in rings.values()
         )
         kept = self._sampler.choose(prediction, size_bytes, now_ns)
         if kept is None:
@@ -334,8 +347,15 @@ class Core:
             "probability": kept.probability,
             "prediction": msgspec.to_builtins(prediction),
         }
-        body |= raw_body(plan.sensor, ring, window.t_start_ns, window.t_end_ns - 1)
-        return [Draft("sample", now_ns, kept.priority, body)]
+        return [
+            Draft(
+                "sample",
+                now_ns,
+                kept.priority,
+                body | raw_body(sensor, ring, window.t_start_ns, window.t_end_ns - 1),
+            )
+            for sensor, ring in rings.items()
+        ]
 
     def _gap_drafts(self, now_ns: int, *, ending: bool = False) -> list[Draft]:
         drafts = []
@@ -375,6 +395,31 @@ class Core:
         effects.settings.append(setting)
         body = {"type": "output", **setting._asdict()}
         effects.drafts.append(Draft("event", now_ns, Priority.EVENT, body))
+
+
+def _is_one_sensor(inputs: tuple[str, ...]) -> bool:
+    """Whether its windows lie on one sensor's own slots, without resampling."""
+    return len(inputs) == 1 and "." not in inputs[0]
+
+
+def fit_inputs(
+    inputs: tuple[str, ...], layouts: Mapping[str, Layout], wanted: Layout | None, length_s: float
+) -> None:
+    """Raises ConfigFault if what the sensors give does not serve a model, or (None) windows without one."""
+    if not _is_one_sensor(inputs):
+        join(inputs, layouts, wanted, length_s)
+    elif wanted is not None:
+        fit(layouts[inputs[0]], wanted)
+
+
+def _windows(plan: PipelinePlan, rings: Mapping[str, Ring], closed: int) -> Windows | JoinedWindows:
+    """A pipeline's windows from now on. Raises ConfigFault."""
+    if _is_one_sensor(plan.inputs):
+        ring = rings[plan.inputs[0]]
+        return Windows(plan.name, ring, plan.wanted or ring.layout, plan.length_s, plan.hop_s, closed)
+    layouts = {sensor: rings[sensor].layout for sensor in plan.sensors}
+    joining = join(plan.inputs, layouts, plan.wanted, plan.length_s)
+    return JoinedWindows(plan.name, rings, joining, plan.length_s, plan.hop_s, closed)
 
 
 def _prediction(plan: PipelinePlan, window: Window, arrival: Arrival, now_ns: int) -> Prediction:

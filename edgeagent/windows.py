@@ -14,7 +14,7 @@ import numpy as np
 from edgeagent.errors import ConfigFault
 from edgeagent.records import NS_PER_S, Block, Float32Array, Int64Array, Layout, Window
 
-_GAP_PERIODS = 1.75  # more than this between two samples is a hole, not jitter
+GAP_PERIODS = 1.75  # more than this between two samples is a hole, not jitter
 _SLACK_S = 2.0  # the longest block that may arrive at once without a window being overrun
 
 
@@ -68,7 +68,7 @@ class Ring:
         """int64[n]: how many slots stay empty before each sample of the block."""
         last_ns = self._t_ns[self._fill - 1] if self._fill else block.t_mono_ns[0] - round(self.period_ns)
         steps = np.diff(block.t_mono_ns, prepend=last_ns) / self.period_ns
-        empty = np.where(steps > _GAP_PERIODS, np.rint(steps) - 1, 0).astype(np.int64)
+        empty = np.where(steps > GAP_PERIODS, np.rint(steps) - 1, 0).astype(np.int64)
         if block.lost:
             empty[0] = block.lost
         return empty
@@ -224,9 +224,14 @@ def decimate(values: Float32Array, factor: int) -> Float32Array:
     The filter is centred, so nothing is delayed; beyond the window's ends its edge value is held. Only the
     samples that are kept are computed.
     """
+    return low_pass(values, factor, step=factor)
+
+
+def low_pass(values: Float32Array, factor: int, step: int = 1) -> Float32Array:
+    """Every `step`-th sample of float32[n, c] without what a rate `factor` times lower could not show."""
     taps = low_pass_taps(factor)
     half = len(taps) // 2
     padded = np.pad(values, ((half, half), (0, 0)), mode="edge")
-    views = np.lib.stride_tricks.sliding_window_view(padded, len(taps), axis=0)[::factor]
+    views = np.lib.stride_tricks.sliding_window_view(padded, len(taps), axis=0)[::step]
     kept: Float32Array = np.ascontiguousarray(views @ taps)
     return kept

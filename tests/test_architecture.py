@@ -39,6 +39,7 @@ LAYERS = (
         "upstream",
         "updates",
     ),
+    ("joined",),
     ("pipeline",),
     ("agent", "serve", "health"),
     ("cli", "demo"),

@@ -148,6 +148,7 @@ def test_every_make_target_and_script_that_a_page_runs_exists(page: Path) -> Non
 @pytest.mark.parametrize(
     ("word", "folder"),
     [
+        ("Filters", "conditioning"),
         ("Outputs", "actuators"),
         ("Actions", "decisions"),
         ("Sampling", "sampling"),

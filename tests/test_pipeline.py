@@ -41,11 +41,11 @@ def core(
     report: str = "all",
     conditions: dict[str, Conditions] | None = None,
 ) -> Core:
-    plan = PipelinePlan("motion", "imu", LAYOUT, 1.0, 1.0, Report(report), MODEL)
+    plan = PipelinePlan("motion", ("imu",), LAYOUT, 1.0, 1.0, Report(report), MODEL)
     policies = {"some": Part("uniform", uniform.Options(uniform=keep))} if keep else {}
     return Core(
         [plan],
-        Rules(rules or {}, {"motion": "imu", "imu": "imu"}, {}),
+        Rules(rules or {}, {"motion": ("imu",), "imu": ("imu",)}, {}),
         Sampler(Sampling(policies=policies), "seed"),
         Guard({"relay": RELAY}),
         capture_s=1.0,

@@ -80,7 +80,7 @@ def core(
     they must not be.
     """
     plans = [_plan(config, name, pipeline, models) for name, pipeline in config.pipelines.items()]
-    sources = {p.name: p.sensor for p in plans} | {s: s for s in config.sensors}
+    sources = {p.name: p.sensors for p in plans} | {s: (s,) for s in config.sensors}
     constants = {"device.id": config.device.id}
     constants |= {f"device.{key}": value for key, value in config.device.labels.items()}
     return Core(
@@ -100,7 +100,7 @@ def _plan(config: Config, name: str, pipeline: Pipeline, models: Mapping[str, Bu
     if pipeline.model is None:
         length_s = pipeline.window.length or 0.0
         hop_s = pipeline.window.hop or length_s
-        return PipelinePlan(name, pipeline.input, None, length_s, hop_s, report, None)
+        return PipelinePlan(name, pipeline.inputs, None, length_s, hop_s, report, None)
     bundle = models[pipeline.model]
     model = ModelPlan(
         key=pipeline.model,
@@ -112,7 +112,7 @@ def _plan(config: Config, name: str, pipeline: Pipeline, models: Mapping[str, Bu
         max_missing=bundle.max_missing,
     )
     hop_s = pipeline.window.hop or bundle.hop_s
-    return PipelinePlan(name, pipeline.input, bundle.layout, bundle.window_s, hop_s, report, model)
+    return PipelinePlan(name, pipeline.inputs, bundle.layout, bundle.window_s, hop_s, report, model)
 
 
 def _longest_capture_s(config: Config) -> float:

@@ -23,9 +23,10 @@ from edgeagent.decisions.check import check_rule
 from edgeagent.errors import BundleFault, ConfigFault, Fault
 from edgeagent.inference.bundle import Bundle, find_bundle, load_bundle, own_bundles
 from edgeagent.inference.choices import choices_for
+from edgeagent.joined import sensors_of
+from edgeagent.pipeline import fit_inputs
 from edgeagent.records import Layout
 from edgeagent.sampling import report as reports
-from edgeagent.windows import fit as fit_layouts
 
 
 def check(path: Path) -> Loaded:
@@ -158,7 +159,7 @@ class _Fitting:
 
     def _pipeline(self, name: str, pipeline: schema.Pipeline) -> None:
         path = ("pipelines", name)
-        self._named(pipeline.input, self._names("sensors"), "sensor", (*path, "input"))
+        self._inputs(pipeline, (*path, "input"))
         if pipeline.model is not None:
             self._named(pipeline.model, self._names("models"), "model", (*path, "model"))
         elif (*path, "model") not in self._marks and (*path, "window", "length") not in self._marks:
@@ -174,6 +175,20 @@ class _Fitting:
         bundle = self._bundles.get(pipeline.model or "")
         if bundle is not None:
             self._bundle(bundle, pipeline, path)
+            whose = f"{bundle.name} {bundle.version}"
+            self._serves(pipeline, bundle.layout, bundle.window_s, whose, (*path, "input"))
+        elif pipeline.model is None and pipeline.window.length:
+            self._serves(pipeline, None, pipeline.window.length, "one window", (*path, "input"))
+
+    def _inputs(self, pipeline: schema.Pipeline, path: KeyPath) -> None:
+        """Each names a sensor, or a channel of one."""
+        if not pipeline.inputs:
+            self._fault(path, ConfigFault("no sensor at all", expected="at least one"))
+        for i, name in enumerate(pipeline.inputs):
+            at = path if isinstance(pipeline.input, str) else (*path, i)
+            if name in pipeline.inputs[:i]:
+                self._fault(at, ConfigFault(f"{name} is named twice", expected="each once"))
+            self._named(name.partition(".")[0], self._names("sensors"), "sensor", at)
 
     def _bundle(self, bundle: Bundle, pipeline: schema.Pipeline, path: KeyPath) -> None:
         length_s = pipeline.window.length
@@ -186,14 +201,18 @@ class _Fitting:
                     expected=f"{bundle.window_s:g} s, or no length here",
                 ),
             )
-        layout = self._layouts.get(pipeline.input)
-        if layout is None:
+
+    def _serves(
+        self, pipeline: schema.Pipeline, wanted: Layout | None, length_s: float, whose: str, path: KeyPath
+    ) -> None:
+        sensors = sensors_of(pipeline.inputs)
+        if not sensors or not self._layouts.keys() >= {*sensors}:
             return
         try:
-            fit_layouts(layout, bundle.layout)
+            fit_inputs(pipeline.inputs, self._layouts, wanted, length_s)
         except ConfigFault as fault:
-            what = f"{pipeline.input} does not fit {bundle.name} {bundle.version}: {fault.what}"
-            self._fault((*path, "input"), ConfigFault(what, expected=fault.expected, hint=fault.hint))
+            what = f"{' with '.join(pipeline.inputs)} does not fit {whose}: {fault.what}"
+            self._fault(path, ConfigFault(what, expected=fault.expected, hint=fault.hint))
 
     def _actuator(self, name: str, actuator: schema.ActuatorEntry) -> None:
         """An actuator that hangs on a sensor hangs on one of the same driver: they share the link."""
@@ -206,7 +225,8 @@ class _Fitting:
         entry = self._draft.sensors.get(sensor)
         if entry is not None and entry.part.file != actuator.part.file:
             fault = ConfigFault(
-                f"{sensor} is driven by {entry.part.file}", expected=f"a sensor of driver: {actuator.part.file}"
+                f"{sensor} is driven by {entry.part.file}",
+                expected=f"a sensor of driver: {actuator.part.file}",
             )
             self._fault(path, fault)
 

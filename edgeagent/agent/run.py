@@ -33,6 +33,7 @@ from edgeagent.config.schema import Config
 from edgeagent.errors import Bug, ConfigFault, Fault
 from edgeagent.health.progress import Progress
 from edgeagent.inference.bundle import Bundle
+from edgeagent.joined import sensors_of
 from edgeagent.pipeline import Arrival, Effects
 from edgeagent.records import NS_PER_S, Block, Draft, Priority
 
@@ -203,7 +204,7 @@ class Agent:
         for name, why in self._parts.core.unfit.items():
             if name == sensor:
                 log.warning("sensor %s is not used: %s", name, why)
-            elif self._config.pipelines[name].input == sensor:
+            elif sensor in sensors_of(self._config.pipelines[name].inputs):
                 log.warning("pipeline %s stands still: %s", name, why)
 
     def _tick(self, now_ns: int) -> None:

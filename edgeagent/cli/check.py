@@ -42,7 +42,10 @@ def describe(config: Config) -> str:
     """What a config sets up, in a line: `press-07: sensor imu (mpu6050); pipeline motion (imu, activity)`."""
     counted = {
         "sensor": [f"{name} ({entry.part.file})" for name, entry in config.sensors.items()],
-        "pipeline": [f"{name} ({p.input}, {p.model or 'no model'})" for name, p in config.pipelines.items()],
+        "pipeline": [
+            f"{name} ({' with '.join(p.inputs)}, {p.model or 'no model'})"
+            for name, p in config.pipelines.items()
+        ],
         "actuator": [f"{name} ({entry.part.file})" for name, entry in config.actuators.items()],
         "rule": list(config.rules),
         "sampling": list(config.sampling.policies),

@@ -84,12 +84,19 @@ class WindowLength(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
-    """`report`: which predictions become records: all, changes, or `every 1 min`."""
+    """`input`: a sensor, or several, or single channels of them (`motor.current`).
 
-    input: str
+    `report`: which predictions become records: all, changes, or `every 1 min`.
+    """
+
+    input: str | list[str]
     window: WindowLength = WindowLength()
     model: str | None = None
     report: str = "all"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,) if isinstance(self.input, str) else tuple(self.input)
 
 
 class ActuatorEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,12 +37,12 @@ class Rules:
 
     Args:
         rules: As in the YAML, in its order, which is the order of their outcomes.
-        sources: The sensor behind each first word of a name: {"motion": "imu", "motor": "motor"}.
+        sources: The sensors behind each first word of a name: {"motion": ("imu",), "motor": ("motor",)}.
         constants: What messages may name beside facts: {"device.id": "press-07"}.
     """
 
     def __init__(
-        self, rules: Mapping[str, schema.Rule], sources: Mapping[str, str], constants: Mapping[str, str]
+        self, rules: Mapping[str, schema.Rule], sources: Mapping[str, tuple[str, ...]], constants: Mapping[str, str]
     ) -> None:
         self._rules = [_Rule(name, rule, sources, constants) for name, rule in rules.items()]
         self._names = tuple(dict.fromkeys(name for rule in self._rules for name in rule.inputs))
@@ -89,7 +89,7 @@ class _Rule:
     """One rule and its state."""
 
     def __init__(
-        self, name: str, rule: schema.Rule, sources: Mapping[str, str], constants: Mapping[str, str]
+        self, name: str, rule: schema.Rule, sources: Mapping[str, tuple[str, ...]], constants: Mapping[str, str]
     ) -> None:
         self.name = name
         self.activations = self.evaluations = self.errors = 0
@@ -103,7 +103,7 @@ class _Rule:
         self._cooldown_ns = round(rule.cooldown * NS_PER_S)
         self._constants = constants
         modules = [(find("decisions", part.file), part.options) for part in rule.do]
-        sensors = tuple(dict.fromkeys(sources[n.partition(".")[0]] for n in self.inputs))
+        sensors = tuple(dict.fromkeys(s for n in self.inputs for s in sources[n.partition(".")[0]]))
         self._actions = [module.build(name, options, sensors) for module, options in modules]
         self._described = tuple(module.describe(options) for module, options in modules)
         self._answer: bool | None = None

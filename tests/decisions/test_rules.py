@@ -16,7 +16,7 @@ from edgeagent.decisions.rules import Outcome, Rules
 from edgeagent.records import NS_PER_S
 
 PERIOD_NS = NS_PER_S // 10
-SOURCES = {"motion": "imu", "motor": "motor"}
+SOURCES = {"motion": ("imu",), "motor": ("motor",)}
 CONSTANTS = {"device.id": "press-07"}
 
 
