@@ -57,6 +57,7 @@ test: $(VENV)/.dev test-tflite-runtime  ## the whole test suite, the inference t
 	@touch $@
 
 test-tflite-runtime:  ## only the inference tests, on tflite-runtime (Python 3.11)
+	@$(call debian,command -v cc,gcc libc6-dev)
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
 		$(MAKE) --no-print-directory .venv-tflite/.ready \
 		&& .venv-tflite/bin/pytest -m tflite_runtime tests/inference; \

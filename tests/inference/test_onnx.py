@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from flatonnx import FLOAT, FLOAT16, INT8, INT64, UINT8, Node, Value, model, passing
-from tiny import classifier, weights, windows, write_bundle
+from tiny import classifier, qdq_classifier, windows, write_bundle
 
 from edgeagent.agent.clock import VirtualClock
 from edgeagent.errors import BundleFault
@@ -23,30 +21,6 @@ from edgeagent.inference.supervisor import Supervisor
 from edgeagent.inference.tensors import Signature
 
 WINDOW = windows(1)[0]
-
-
-def qdq_classifier() -> bytes:
-    """The tests' int8 classifier as an exporter writes it: the numbers of tiny.py, between Quantize and Dequantize."""
-    scales = {"x": (0.05, 3), "w": (0.02, 0), "y": (0.1, 0)}
-    constants: dict[str, npt.NDArray[Any]] = {"w": weights(), "flat": np.array([1, 12], np.int64)}
-    for name, (scale, zero) in scales.items():
-        constants |= {f"{name}_s": np.array(scale, np.float32), f"{name}_z": np.array(zero, np.int8)}
-
-    def there_and_back(name: str, source: str) -> list[Node]:
-        known = [f"{name}_s", f"{name}_z"]
-        quantize = Node("QuantizeLinear", [source, *known], [f"{name}_q"])
-        return [quantize, Node("DequantizeLinear", [f"{name}_q", *known], [f"{name}_d"])]
-
-    nodes = [
-        *there_and_back("x", "window"),
-        Node("Reshape", ["x_d", "flat"], ["row"]),
-        Node("DequantizeLinear", ["w", "w_s", "w_z"], ["w_d"]),
-        Node("Gemm", ["row", "w_d"], ["logits"], {"transB": 1}),
-        *there_and_back("y", "logits"),
-        Node("Softmax", ["y_d"], ["scores"]),
-    ]
-    ends = [Value("window", FLOAT, (1, 4, 3))], [Value("scores", FLOAT, (1, 3))]
-    return model(nodes, *ends, constants)
 
 
 @pytest.fixture(params=[Supervisor, Inline])

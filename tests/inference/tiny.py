@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import flatonnx
 import numpy as np
 import numpy.typing as npt
 from flatmodel import CUSTOM, FULLY_CONNECTED, INT8, INT32, SOFTMAX, Op, Tensor, model
@@ -30,6 +32,33 @@ def classifier(*, custom_op: str = "", input_type: int = INT8) -> bytes:
     last = Op(CUSTOM, (_LOGITS,), (_SCORES,), custom_op) if custom_op else Op(SOFTMAX, (_LOGITS,), (_SCORES,))
     ops = [Op(FULLY_CONNECTED, (_WINDOW, _WEIGHTS, _BIAS), (_LOGITS,)), last]
     return model(tensors, ops, [_WINDOW], [_SCORES])
+
+
+def qdq_classifier() -> bytes:
+    """The classifier as an .onnx exporter writes it: the same numbers, between Quantize and Dequantize."""
+    scales = {"x": (0.05, 3), "w": (0.02, 0), "y": (0.1, 0)}
+    constants: dict[str, npt.NDArray[Any]] = {"w": weights(), "flat": np.array([1, 12], np.int64)}
+    for name, (scale, zero) in scales.items():
+        constants |= {f"{name}_s": np.array(scale, np.float32), f"{name}_z": np.array(zero, np.int8)}
+
+    def there_and_back(name: str, source: str) -> list[flatonnx.Node]:
+        known = [f"{name}_s", f"{name}_z"]
+        quantize = flatonnx.Node("QuantizeLinear", [source, *known], [f"{name}_q"])
+        return [quantize, flatonnx.Node("DequantizeLinear", [f"{name}_q", *known], [f"{name}_d"])]
+
+    nodes = [
+        *there_and_back("x", "window"),
+        flatonnx.Node("Reshape", ["x_d", "flat"], ["row"]),
+        flatonnx.Node("DequantizeLinear", ["w", "w_s", "w_z"], ["w_d"]),
+        flatonnx.Node("Gemm", ["row", "w_d"], ["logits"], {"transB": 1}),
+        *there_and_back("y", "logits"),
+        flatonnx.Node("Softmax", ["y_d"], ["scores"]),
+    ]
+    ends = (
+        [flatonnx.Value("window", flatonnx.FLOAT, (1, 4, 3))],
+        [flatonnx.Value("scores", flatonnx.FLOAT, (1, 3))],
+    )
+    return flatonnx.model(nodes, *ends, constants)
 
 
 def weights() -> npt.NDArray[np.int8]:
