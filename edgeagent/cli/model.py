@@ -91,7 +91,8 @@ def list_(folder: Path | None, as_json: bool, page: Path | None) -> int:
     if page is not None:
         write_table(page, folder or page.parent)
         return OK
-    found = {str(place): rows(place) for place in ([folder] if folder else _places())}
+    places = [folder] if folder else dict.fromkeys(place.resolve() for place in _places())
+    found = {str(place): rows(place) for place in places}
     if as_json:
         print(_encoded(found))
         return OK

@@ -59,6 +59,8 @@ def pack(folder: Path, archive: Path) -> Bundle:
     bundle = _sound(folder)
     for word in (bundle.name, bundle.version):
         must_name_a_file(word, where=str(folder / "bundle.yaml"))
+    if archive.resolve().is_relative_to(folder.resolve()):
+        raise BundleFault("the archive would be in itself", where=str(archive), expected="another folder")
     part = archive.with_name(f".{archive.name}.part")
     with _disk(archive):
         try:

@@ -53,6 +53,20 @@ def test_a_bundle_is_found_by_its_name_or_said_not_to_be(
     assert "no bundle 'actvity' in models, " in capsys.readouterr().err
 
 
+def test_list_tells_of_each_place_once_and_of_a_folder_alone(
+    activity: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("models").symlink_to(own_bundles())
+    assert main(["model", "list"]) == OK
+    out = capsys.readouterr().out
+    assert out.count("activity  which exercise a wrist is doing: acc_x acc_y acc_z (m/s2)") == 1
+    assert main(["model", "list", ".", "--json"]) == OK
+    (row,) = json.loads(capsys.readouterr().out)["."]
+    assert (row["bundle"], row["labels"]) == ("mine", 7)
+    assert main(["model", "list", "mine"]) == OK
+    assert capsys.readouterr().out == "mine: none that this user can see\n"
+
+
 def test_show_tells_what_goes_in_and_comes_out(activity: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["model", "show", "mine"]) == OK
     out = capsys.readouterr().out

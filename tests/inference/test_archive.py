@@ -101,6 +101,12 @@ def test_links_and_pipes_are_not_packed(tmp_path: Path) -> None:
         pack(tmp_path / "tiny", tmp_path / "tiny.tar")
 
 
+def test_an_archive_inside_its_own_bundle_is_refused(tmp_path: Path) -> None:
+    write_bundle(tmp_path)
+    with pytest.raises(BundleFault, match="would be in itself"):
+        pack(tmp_path, tmp_path / "tiny.tar")
+
+
 def test_a_folder_with_too_much_in_it_is_not_packed(tmp_path: Path) -> None:
     write_bundle(tmp_path / "tiny")
     with (tmp_path / "tiny" / "data.csv").open("wb") as file:
