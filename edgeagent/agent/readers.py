@@ -108,6 +108,7 @@ class Device:
             "state": state,
             "reason": reason,
             "for_s": round((now_ns - self.since_ns) / NS_PER_S, 1),
+            "rate_hz": self._announced.rate_hz if self._announced is not None else None,
             "turned_away": self.turned_away,
             **self.sensor.counters(),
         }

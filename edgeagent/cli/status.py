@@ -105,10 +105,10 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
             [
                 (
                     name,
-                    s["state"],
+                    _state(s),
                     counts["samples"].get(name, 0),
                     counts["samples_missing"].get(name, 0),
-                    f"{s['true_rate_hz']:.2f} Hz" if s.get("true_rate_hz") else None,
+                    _rate(s),
                     _trouble(s),
                 )
                 for name, s in status["sensors"].items()
@@ -169,7 +169,7 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
             [
                 (
                     name,
-                    u["trouble"] or "ok",
+                    u["trouble"] or u["held"] or "ok",
                     u["delivered"],
                     u["waiting"],
                     f"{u['bytes_sent'] / 1000:.0f} kB",
@@ -180,10 +180,25 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
     ]
 
 
+def _state(sensor: dict[str, Any]) -> str:
+    """`ok`, or since when it is not: `gone for 90 s`."""
+    state: str = sensor["state"]
+    return state if state == "ok" else f"{state} for {sensor['for_s']:.0f} s"
+
+
+def _rate(sensor: dict[str, Any]) -> str:
+    """What it really gives beside what it is to give: `49.81 of 50 Hz`."""
+    wanted_hz, true_hz = sensor["rate_hz"], sensor.get("true_rate_hz")
+    if not wanted_hz:
+        return ""
+    return f"{true_hz:.2f} of {wanted_hz:g} Hz" if true_hz else f"{wanted_hz:g} Hz"
+
+
 def _trouble(sensor: dict[str, Any]) -> str:
-    """What a sensor has counted, but for what is no trouble: `2 bad frames, 1 resets`."""
+    """What a sensor has counted, but for what is no trouble: `2 bad frames, 1 resets`; then what its filters took."""
     counted = {key: n for key, n in sensor.items() if type(n) is int and n and key not in _NO_TROUBLE}
-    return ", ".join(f"{n} {key.replace('_', ' ')}" for key, n in counted.items())
+    told = [f"{n} {key.replace('_', ' ')}" for key, n in counted.items()]
+    return ", ".join(told + [f"{n} times {why}" for why, n in sensor["filtered"].items()])
 
 
 _NO_TROUBLE = ("good_frames", "logs")

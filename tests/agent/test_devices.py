@@ -97,7 +97,7 @@ def test_a_sensor_that_fails_at_the_start_says_so_once_and_once_when_it_is_back(
         assert device.status()["state"] == state
         clock.sleep_s(60)
     device.step()
-    assert device.status()["state"] == "ok"
+    assert (device.status()["state"], device.status()["rate_hz"]) == ("ok", LAYOUT.rate_hz)
     assert caplog.messages == [f"sensor meter is {state}: {fault}", "sensor meter is back after 180.0 s"]
     assert (probe.opened, probe.closed) == (4, 3), "after a fault it starts from nothing"
 
