@@ -63,7 +63,12 @@ class StorageFault(Fault, OSError):
 
 
 class UpstreamFault(Fault, ConnectionError):
-    """An upstream is away, slow or refuses; what was sent is kept."""
+    """An upstream is away, slow or refuses; what was sent is kept.
+
+    `retry_after_s` is how long it has asked to be left alone.
+    """
+
+    retry_after_s = 0.0
 
 
 class Bug(RuntimeError):

@@ -22,6 +22,7 @@ import msgspec
 from edgeagent.agent.clock import RealClock
 from edgeagent.agent.state import state_folder
 from edgeagent.agent.threads import Inbox, join_all, spawn
+from edgeagent.config.hours import Hours, parse_hours
 from edgeagent.config.parts import find
 from edgeagent.config.schema import Config
 from edgeagent.errors import Fault, StorageFault, UpstreamFault
@@ -41,6 +42,7 @@ _ROUND_S = 1.0  # how often an idle writer comes round
 _REPLY_S = 30.0  # how long a sender waits for the writer
 _WRITER_BOUND_S = 60.0  # a dying SD card may take this long over one sync
 _IDLE_NS = 20 * NS_PER_S  # an idle sender tends its connection so often; the writer wakes it for records
+_HELD_S = 60.0  # out of its hours a sender looks at the clock so often: it may be set meanwhile
 _JOIN_S = 0.3
 
 
@@ -139,15 +141,20 @@ class WriterLoop:
 
 
 class Sender:
-    """One upstream's loop around `sync_once`."""
+    """One upstream's loop around `sync_once`. `only` are the hours in which it may send."""
 
-    def __init__(self, name: str, sink: Sink, loop: WriterLoop, clock: Clock, boot: str) -> None:
+    def __init__(
+        self, name: str, sink: Sink, loop: WriterLoop, clock: Clock, boot: str, only: Hours | None = None
+    ) -> None:
         self.name, self.sink = name, sink
         self._loop, self._clock, self._boot_id = loop, clock, boot
         self._backoff = Backoff(random.random)
         self._wake = Event()
         self._stop = False
+        self._only = only
         self.trouble = ""
+        self.held = ""
+        """Why nothing is sent although nothing is wrong."""
         self._since_ns = 0
 
     # The outbox, through the writer's thread: what `sync_once` needs of a queue.
@@ -175,6 +182,9 @@ class Sender:
 
     def step(self) -> float | None:
         """Send once; how long to pause, or None if there may be more."""
+        if (closed_s := self._closed_s()) > 0:
+            self.sink.close()
+            return closed_s
         try:
             report = sync_once(self.name, self, self.sink, self._boot_id, self._clock.wall())
             if not report.sent:
@@ -183,13 +193,29 @@ class Sender:
             return _ROUND_S  # not the upstream's fault, and the writer has told it
         except UpstreamFault as fault:
             self._failed(fault)
-            return self._backoff.failed()
+            return fault.retry_after_s + self._backoff.failed()
         self._worked()
         return None if report.sent else _IDLE_NS / NS_PER_S
 
+    def _closed_s(self) -> float:
+        """How long nothing may be sent, as far as can be said now; `held` says why."""
+        self.held = ""
+        if self._only is None:
+            return 0.0
+        wall = self._clock.wall()
+        if not wall.synced:
+            self.held = "waits for the clock to be set, to know the hour"
+            return _HELD_S
+        opens_in_s = self._only.opens_in_s((self._clock.now_ns() + wall.offset_ns) / NS_PER_S)
+        if opens_in_s:
+            self.held = (
+                f"waits for its hours, which begin in {opens_in_s // 3600} h {opens_in_s // 60 % 60} min"
+            )
+        return min(opens_in_s, _HELD_S)
+
     def kick(self) -> None:
-        """There is something to send; while the upstream is away, its back-off decides."""
-        if not self.trouble:
+        """There is something to send; while the upstream is away, its back-off decides, and out of hours the clock."""
+        if not self.trouble and not self.held:
             self._wake.set()
 
     def hurry(self) -> None:
@@ -273,7 +299,9 @@ class Outgoing:
         by_upstream = outbox.pop("by_upstream", {})
         none = {"delivered": 0, "waiting": 0, "rejected": 0, "evicted": 0}
         upstream = {
-            name: none | by_upstream.get(name, {}) | {"trouble": s.trouble, "bytes_sent": s.sink.bytes_sent}
+            name: none
+            | by_upstream.get(name, {})
+            | {"trouble": s.trouble, "held": s.held, "bytes_sent": s.sink.bytes_sent}
             for name, s in self._senders.items()
         }
         return {"outbox": outbox, "upstream": upstream}
@@ -305,7 +333,8 @@ class Outgoing:
         senders = {}
         for name, entry in config.upstream.items():
             sink = find("upstream", entry.part.file).build(name, entry.part.options, config.device.id)
-            senders[name] = Sender(name, sink, self._loop, self._clock, self._boot_id)
+            only = parse_hours(entry.only) if entry.only is not None else None
+            senders[name] = Sender(name, sink, self._loop, self._clock, self._boot_id, only)
         return senders
 
     def _start_senders(self) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from edgeagent.config.hours import parse_hours
 from edgeagent.config.quantities import Between, Bytes, FilePath, Fraction, Seconds, Switch
 from edgeagent.errors import ConfigFault
 from edgeagent.records import Kind
@@ -132,10 +133,15 @@ class Outbox(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpstreamEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """What all upstreams share, beside the sink's own block."""
+    """What all upstreams share, beside the sink's own block. `only`: the hours of the day in which it is sent to."""
 
     part: UpstreamPart
     kinds: list[Kind] = []
+    only: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.only is not None:
+            parse_hours(self.only)
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

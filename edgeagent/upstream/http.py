@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from itertools import islice
 from urllib.parse import quote, urlsplit
 
@@ -29,6 +30,7 @@ from edgeagent.upstream.codec import decode_answer, encode_batch
 PATH = "/v1/records"
 _MAX_ANSWER_BYTES = 4_000_000
 _TOO_LARGE = 413
+_LONGEST_RETRY_S = 6 * 3600.0  # whatever a receiver asks for
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,14 +86,14 @@ class Http:
         """As the contract says. A batch that is too large for the receiver is sent by halves."""
         body, ids = self._body(batch)
         self.bytes_sent += len(body)
-        status, answer, location = self._post(body)
+        status, answer, headers = self._post(body)
         if status == _TOO_LARGE:
             if len(ids) == 1:
                 return Result(rejected={ids[0]: f"too large for the receiver ({len(body)} bytes)"})
             self._max_body_bytes = len(body) // 2
             return self.send(dict(islice(batch.items(), len(ids) // 2)))
         if status != 200:
-            raise self._refusal(status, answer, location)
+            raise self._refusal(status, answer, headers)
         try:
             return decode_answer(answer, ids)
         except ValueError as e:
@@ -118,8 +120,8 @@ class Http:
             payloads.append(payload)
         return encode_batch(payloads), list(batch)[: len(payloads)]
 
-    def _post(self, body: bytes) -> tuple[int, bytes, str]:
-        """Status, body and Location of the answer. Raises UpstreamFault."""
+    def _post(self, body: bytes) -> tuple[int, bytes, Mapping[str, str]]:
+        """Status, body and headers of the answer. Raises UpstreamFault."""
         try:
             answer = self._pool.request(
                 "POST", self._url, body=body, headers=self._headers, redirect=False, preload_content=False
@@ -130,7 +132,7 @@ class Http:
                 answer.close()  # the connection too, but only if there is more to read: it is released otherwise
         except (HTTPError, OSError) as e:
             raise self._broken(e) from e
-        return answer.status, text, answer.headers.get("Location", "")
+        return answer.status, text, answer.headers
 
     def _broken(self, error: Exception) -> UpstreamFault:
         """No answer came: why."""
@@ -162,18 +164,20 @@ class Http:
             )
         return self._fault(str(error))
 
-    def _refusal(self, status: int, answer: bytes, location: str) -> UpstreamFault:
+    def _refusal(self, status: int, answer: bytes, headers: Mapping[str, str]) -> UpstreamFault:
         """An answer came that is no result: what it says."""
         if 300 <= status < 400:
             return self._fault(
-                f"it redirects to {location or 'nowhere'} ({status})",
+                f"it redirects to {headers.get('Location', 'nowhere')} ({status})",
                 hint="Put the final address into `url`.",
             )
         what, hint = _REFUSALS.get(
             status, ("it fails", "It is tried again.") if status >= 500 else ("it refuses", "")
         )
         said = answer[:200].decode("utf-8", "replace").strip()
-        return self._fault(f"{what} ({status}{': ' + said if said else ''})", hint=hint)
+        fault = self._fault(f"{what} ({status}{': ' + said if said else ''})", hint=hint)
+        fault.retry_after_s = _retry_after_s(headers)
+        return fault
 
     def _fault(self, what: str, hint: str = "") -> UpstreamFault:
         return UpstreamFault(what, where=self._url, hint=hint)
@@ -186,6 +190,18 @@ _REFUSALS = {
     404: ("there is no receiver at this address", "Check `url`: /v1/records is added to it."),
     429: ("it is overloaded", "It is tried again later."),
 }
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    """In seconds, or as a date: then by the receiver's own clock, and not by ours. 0 if it does not say."""
+    text = headers.get("Retry-After", "")
+    if text.isdecimal():
+        return min(float(text), _LONGEST_RETRY_S)
+    try:
+        wait = parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("Date", ""))
+    except (ValueError, TypeError):  # not a date, or one with a time zone and one without
+        return 0.0
+    return min(max(wait.total_seconds(), 0.0), _LONGEST_RETRY_S)
 
 
 def _trust(options: Options) -> ssl.SSLContext | None:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 
 import pytest
 from agents import Site, wait_for
 
-from edgeagent.agent.clock import RealClock
+from edgeagent.agent.clock import RealClock, VirtualClock
 from edgeagent.agent.fit import check
 from edgeagent.agent.outgoing import Outgoing, Sender, WriterLoop
 from edgeagent.agent.threads import Crashed, Inbox, spawn
+from edgeagent.config.hours import parse_hours
 from edgeagent.config.load import require
 from edgeagent.config.schema import Config
 from edgeagent.errors import ConfigFault, StorageFault, UpstreamFault
 from edgeagent.health.progress import Progress
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.writer import Writer
-from edgeagent.records import Draft, Priority
+from edgeagent.records import NS_PER_S, Draft, Priority
+from edgeagent.timebase import Wall
 from edgeagent.upstream import Result
 
 RUN = "0123456789ab"
@@ -81,7 +84,7 @@ def test_what_is_put_is_unwritten_until_it_is_durable_then_delivered(
     status = store.status()
     assert (status["outbox"]["made"], status["outbox"]["unwritten"]) == (200, 0)
     assert status["upstream"]["stick"] == {
-        "delivered": 200, "waiting": 0, "rejected": 0, "evicted": 0, "trouble": "",
+        "delivered": 200, "waiting": 0, "rejected": 0, "evicted": 0, "trouble": "", "held": "",
         "bytes_sent": sum(f.stat().st_size for f in site.stick.glob("*.msgpack")),
     }  # fmt: skip
 
@@ -143,12 +146,15 @@ class Held:
     def __init__(self) -> None:
         self.holds, self.let = Event(), Event()
         self.fails = False
+        self.retry_after_s = 0.0
 
     def send(self, batch: Mapping[str, bytes]) -> Result:
         self.holds.set()
         self.let.wait()
         if self.fails:
-            raise UpstreamFault("away")
+            fault = UpstreamFault("away")
+            fault.retry_after_s = self.retry_after_s
+            raise fault
         return Result(accepted=frozenset(batch))
 
     def idle(self) -> None:
@@ -190,6 +196,39 @@ def test_an_upstream_that_is_taken_away_while_it_sends_keeps_its_records_for_the
     thread.join(10)
     taken = loop.ask(lambda outbox: outbox.take("next", 10, 10**6))
     assert len(taken) == 5, "sent again, and stored once: its id tells"
+
+
+def test_out_of_its_hours_an_upstream_waits_and_says_for_what(loop: WriterLoop) -> None:
+    def noon(hour: int) -> Wall:
+        return Wall(round(datetime(2026, 11, 22, hour, 30).timestamp() * NS_PER_S), synced=True)
+
+    clock, sink = VirtualClock(), Held()
+    sink.let.set()
+    sender = Sender("held", sink, loop, clock, "boot", parse_hours("23:00-05:00"))
+    loop.put(drafts(1))
+    wait_for(lambda: not loop.unwritten)
+    assert sender.step() == 60
+    assert "waits for the clock to be set" in sender.held
+    clock.set_wall(noon(12))
+    assert sender.step() == 60
+    assert sender.held == "waits for its hours, which begin in 10 h 30 min"
+    assert not sink.holds.is_set()
+    clock.set_wall(noon(3))
+    assert sender.step() is None
+    assert sender.held == ""
+    assert sink.holds.is_set()
+
+
+def test_a_receiver_that_asks_for_time_is_given_it_and_some_more(loop: WriterLoop) -> None:
+    sink = Held()
+    sink.let.set()
+    sink.fails, sink.retry_after_s = True, 120.0
+    sender = Sender("held", sink, loop, RealClock(), "boot")
+    loop.put(drafts(1))
+    wait_for(lambda: not loop.unwritten)
+    pause_s = sender.step()
+    assert pause_s is not None
+    assert 120 <= pause_s <= 121
 
 
 def test_a_disk_that_fails_is_not_told_as_an_upstream_that_is_away(

@@ -81,6 +81,31 @@ def test_a_refusal_says_what_to_do_and_keeps_all(status: int, words: str) -> Non
         assert words in trouble(server.url)
 
 
+@pytest.mark.parametrize(
+    ("headers", "asked_s"),
+    [
+        (["Retry-After: 120"], 120),
+        (
+            [
+                "Retry-After: Sun, 22 Nov 2026 10:02:00 GMT",
+                "Date: Sun, 22 Nov 2026 10:00:30 GMT",
+            ],
+            90,
+        ),
+        (["Retry-After: 999999999"], 6 * 3600),
+        (["Retry-After: soon"], 0),
+        ([], 0),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_how_long_a_receiver_asks_to_be_left_alone_is_understood(
+    status: int, headers: list[str], asked_s: float
+) -> None:
+    with scripted(answer(status, b"", *headers)) as server, pytest.raises(UpstreamFault) as caught:
+        sink(server.url).send(BATCH)
+    assert caught.value.retry_after_s == asked_s
+
+
 def test_a_redirect_is_not_followed_and_names_the_new_address() -> None:
     with scripted(FINE) as elsewhere, scripted(answer(307, b"", f"Location: {elsewhere.url}/x")) as server:
         words = trouble(server.url, token=Secret("clear", TOKEN))
