@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple, Protocol
@@ -60,7 +61,14 @@ def new_run() -> str:
 def rfc3339(wall_ns: int) -> str:
     """Wall time in ns since 1970 as RFC 3339 UTC with microseconds."""
     seconds, ns = divmod(wall_ns, NS_PER_S)
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{ns // 1000:06d}Z"
+    return f"{_utc(seconds)}.{ns // 1000:06d}Z"
+
+
+@lru_cache(
+    maxsize=16
+)  # the records of a commit share their second, and strftime costs more than their encoding
+def _utc(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def correct(record: Record, this_boot: str, wall: Wall) -> Record:

@@ -174,8 +174,10 @@ class Outbox:
         masks = {kind: self._routes.mask(kind) for kind in made}
         rows = []
         for seq, draft in enumerate(drafts, self.next_seq):
-            row = self._new_row(draft.priority)
-            rows.append((row, draft.kind, masks[draft.kind], *self._stored(self._record(draft, seq, wall))))
+            payload, file = self._record(draft, seq, wall), None
+            if len(payload) >= self._large_bytes:
+                payload, file = self._encode({"id": _decode_id(payload).id}), self._blobs.put(payload)
+            rows.append((self._new_row(draft.priority), draft.kind, masks[draft.kind], payload, file))
         self.next_seq += len(rows)
         self._blobs.sync()
         self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, ?)", rows)
@@ -183,12 +185,6 @@ class Outbox:
             self._counts.add("made", kind, n=n)
             for upstream in ("", *self._routes.names(masks[kind])):
                 self._counts.add("waiting", kind, upstream, n)
-
-    def _stored(self, payload: bytes) -> tuple[bytes, str | None]:
-        """A record's payload and file: what stands in its row."""
-        if len(payload) < self._large_bytes:
-            return payload, None
-        return self._encode({"id": _decode_id(payload).id}), self._blobs.put(payload)
 
     def _count_seq(self) -> None:
         """The run's last sequence number stands among the counters: same transaction, same page."""

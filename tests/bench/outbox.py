@@ -1,0 +1,171 @@
+"""The outbox against raw SQLite, from 10³ to 10⁶ records that wait, and its start with them.
+
+Raw is `executemany` of the same rows, ready, into the same table, WAL and `synchronous=FULL`, in the same batches:
+without ids, times, counters and a look at the room that is left.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from bench.agent import scratch
+from bench.figure import Figure
+from bench.pss import alone_mb
+from edgeagent.outbox.files import NAME
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.room import PRIORITY_SHIFT
+from edgeagent.records import Draft, Priority
+from edgeagent.timebase import Wall
+
+MEMORY = Path("/dev/shm")  # where rates can be compared: a sync of a shared disk waits for other people's too
+BATCH, ROUNDS = 100, 40
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+BURST = 40  # batches measured at each size
+MIN_APPEND, MIN_ENCODED = 0.8, 0.5
+MAX_START_S = 1.0
+FLAT = 0.7  # of the best rate, at any size
+WALL = Wall(0, synced=True)
+
+
+def measure() -> Iterator[Figure]:
+    with scratch() as folder:
+        yield from _against_raw(folder)
+    with TemporaryDirectory(dir=MEMORY if MEMORY.exists() else None) as name:
+        yield from _by_size(Path(name))
+
+
+def opened(folder: Path) -> Outbox:
+    return Outbox(folder, "bench", "0" * 12, "boot", {"fleet": []}, max_bytes=10**11)
+
+
+def drafts(many: int) -> list[Draft]:
+    """Records of about 200 bytes, as a pipeline makes them."""
+    return [Draft("event", n, Priority.PREDICTION, {"label": "walking", "score": 0.93}) for n in range(many)]
+
+
+def _against_raw(folder: Path) -> Iterator[Figure]:
+    """In turns, batch by batch, so that whatever else this machine does falls on all alike."""
+    outbox, ready, raw = opened(folder / "a"), _Ready(folder / "b"), _raw(folder / "raw")
+    batch = drafts(BATCH)
+    payloads = [outbox._record(draft, n, WALL) for n, draft in enumerate(batch)]
+    raw_s, append_s, encoded_s = [], [], []
+    for _ in range(ROUNDS):
+        raw_s.append(_seconds(lambda: raw(payloads)))
+        append_s.append(_seconds(lambda: ready.append(batch, WALL)))
+        encoded_s.append(_seconds(lambda: outbox.append(batch, WALL)))
+    base = median(raw_s)
+    for name, times_s, floor in (
+        (f"append, already encoded, {BATCH} a commit", append_s, MIN_APPEND),
+        ("  encoding included", encoded_s, MIN_ENCODED),
+    ):
+        ratio = base / median(times_s)
+        yield Figure(
+            name,
+            f"{BATCH / median(times_s):,.0f}/s",
+            f"{BATCH / base:,.0f}/s",
+            f"{ratio:.2f}",
+            f">= {floor:.0%} of raw",
+            ratio >= floor,
+        )
+
+
+class _Ready(Outbox):
+    """An outbox whose records are encoded beforehand."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "bench", "1" * 12, "boot", {"fleet": []}, max_bytes=10**11)
+        self._payload = super()._record(drafts(1)[0], 1, WALL)
+
+    def _record(self, draft: Draft, seq: int, wall: Wall) -> bytes:
+        del draft, seq, wall
+        return self._payload
+
+
+def _raw(folder: Path) -> Callable[[list[bytes]], None]:
+    """The outbox's own file, written to behind its back."""
+    opened(folder).close()
+    db = sqlite3.connect(folder / NAME, isolation_level=None)
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.execute("PRAGMA synchronous = FULL")
+    numbers = count(Priority.PREDICTION << PRIORITY_SHIFT)
+
+    def insert(payloads: list[bytes]) -> None:
+        rows = [(next(numbers), "event", 2, payload) for payload in payloads]
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, NULL)", rows)
+        db.execute("COMMIT")
+
+    return insert
+
+
+def _by_size(folder: Path) -> Iterator[Figure]:
+    """Insert and drain rates, memory and start-up with ever more records that wait."""
+    empty_s = _seconds(lambda: opened(folder).close())
+    outbox = opened(folder)
+    insert: dict[int, float] = {}
+    drain: dict[int, float] = {}
+    memory_mb: dict[int, float] = {}
+    start_s = 0.0
+    for size in SIZES:
+        _fill(outbox, size)
+        insert[size], drain[size] = _rates(outbox)
+        gc.collect()
+        memory_mb[size] = alone_mb([os.getpid()])
+        outbox.close()
+        start_s = _seconds(lambda: opened(folder).close())
+        outbox = opened(folder)
+        yield Figure(
+            f"with {size:>9,} records waiting: in, out",
+            f"{insert[size]:,.0f}/s",
+            f"{drain[size]:,.0f}/s",
+            "",
+            f"{memory_mb[size]:.1f} MB, start {start_s:.2f} s",
+        )
+    outbox.close()
+    for name, rates in (("insert", insert), ("drain", drain)):
+        least = min(rates.values()) / max(rates.values())
+        yield Figure(
+            f"{name} rate, slowest over quickest", f"{least:.2f}", floor=f">= {FLAT}", met=least >= FLAT
+        )
+    growth_mb = memory_mb[SIZES[-1]] - memory_mb[SIZES[0]]
+    yield Figure("memory from 10³ to 10⁶", f"{growth_mb:+.1f} MB", floor="<= 4 MB", met=growth_mb <= 4)
+    yield Figure(
+        "start with 10⁶ waiting, raw: empty",
+        f"{start_s:.2f} s",
+        f"{empty_s:.2f} s",
+        "",
+        f"<= {MAX_START_S:g} s more",
+        start_s - empty_s <= MAX_START_S,
+    )
+
+
+def _fill(outbox: Outbox, size: int) -> None:
+    many = drafts(1000)
+    while (short := size - outbox.counters().waiting) > 0:
+        outbox.append(many[:short], WALL)
+
+
+def _rates(outbox: Outbox) -> tuple[float, float]:
+    """Records a second in and out, by the quicker quarter of the batches."""
+    in_s = sorted(_seconds(lambda: outbox.append(drafts(BATCH), WALL)) for _ in range(BURST))
+    out_s = sorted(_seconds(lambda: _deliver(outbox)) for _ in range(BURST))
+    return BATCH / in_s[BURST // 4], BATCH / out_s[BURST // 4]
+
+
+def _deliver(outbox: Outbox) -> None:
+    taken = outbox.take("fleet", BATCH, 10**7)
+    outbox.settle("fleet", [queued.row for queued in taken], {})
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = perf_counter()
+    call()
+    return perf_counter() - start
