@@ -42,7 +42,10 @@ class Rules:
     """
 
     def __init__(
-        self, rules: Mapping[str, schema.Rule], sources: Mapping[str, tuple[str, ...]], constants: Mapping[str, str]
+        self,
+        rules: Mapping[str, schema.Rule],
+        sources: Mapping[str, tuple[str, ...]],
+        constants: Mapping[str, str],
     ) -> None:
         self._rules = [_Rule(name, rule, sources, constants) for name, rule in rules.items()]
         self._names = tuple(dict.fromkeys(name for rule in self._rules for name in rule.inputs))
@@ -89,7 +92,11 @@ class _Rule:
     """One rule and its state."""
 
     def __init__(
-        self, name: str, rule: schema.Rule, sources: Mapping[str, tuple[str, ...]], constants: Mapping[str, str]
+        self,
+        name: str,
+        rule: schema.Rule,
+        sources: Mapping[str, tuple[str, ...]],
+        constants: Mapping[str, str],
     ) -> None:
         self.name = name
         self.activations = self.evaluations = self.errors = 0
