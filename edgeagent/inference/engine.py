@@ -169,9 +169,9 @@ class ModelEngine(ABC):
         while self._running is None:
             choice = self._choices[self._recovery.choice]
             try:
+                self._runner = self._make_runner(choice)
                 if self._closed:
                     raise InferenceFault(f"model {self.bundle.name} is closed")
-                self._runner = self._make_runner(choice)
                 self._serve_with(self._runner, self._recovery.choice)
             except (BundleFault, InferenceFault) as e:
                 self._failed(choice, e)
