@@ -31,7 +31,7 @@ def test_a_part_that_cannot_be_read_is_there_by_name(tmp_path: Path) -> None:
 
 
 def test_a_rule_may_name_any_channel_of_a_board_that_only_tells_when_it_runs(tmp_path: Path) -> None:
-    text = DEVICE + "sensors: {motor: {driver: bridge, port: /dev/ttyACM0}}\n"
+    text = DEVICE + "sensors: {motor: {driver: bridge, port: /dev/serial/by-id/usb-Uno-if00}}\n"
     rule = 'rules: {r: {when: motor.current > 3, do: [event: "{motor.current:.1f} A, {moter.current}"]}}\n'
     (fault,) = said(tmp_path, text + rule)
     assert "nothing is called moter.current" in fault

@@ -78,7 +78,7 @@ def _iio(machine: Machine) -> Iterator[Device]:
             place=folder.name,
             name=name,
             why=f"channels {', '.join(channels)}" if channels else "no channel that can be read",
-            sensor={"driver": "iio", "device": name} if name and channels else None,
+            sensor={"driver": "iio", "device": name, "channels": channels} if name and channels else None,
         )
 
 
