@@ -48,6 +48,7 @@ TIME_BURST = 8
 TIME_BURST_EVERY_NS = 50 * NS_PER_MS
 TIME_EVERY_NS = 1000 * NS_PER_MS
 REOPEN_SLACK_MS = 500
+LATE_IS_RESET = 3  # a line reorders nothing, so a board that goes on counting from the past began anew
 COUNTERS = (
     "good_frames",
     "bad_frames",
@@ -153,6 +154,7 @@ class Link:
         self._requests.clear()
         self.greeted = False
         self._was_reset = False
+        self._late_in_a_row = 0
         self._ask_due_ns: int | None = 0
         self._opening = True
         self._strangers = 0
@@ -338,6 +340,7 @@ class Link:
             return None
         if reset or other:
             self._next_seq = self._last_seq = None
+            self._late_in_a_row = 0
             self.clock = BoardClock()
         self._requests.clear()
         self.greeted = True
@@ -383,7 +386,12 @@ class Link:
             else:  # late, or the first sign of a reset
                 self.counters["late_frames"] += 1
                 self._ask_due_ns = now_ns
+                self._late_in_a_row += 1
+                if self._late_in_a_row == LATE_IS_RESET:  # its HELLO was lost, and its uptime did not tell
+                    self.counters["resets"] += 1
+                    self._was_reset = True
             return None
+        self._late_in_a_row = 0
         by_board = min((samples.dropped - self._dropped) % _U32, lost)
         self.counters["samples_dropped_by_board"] += by_board
         self.counters["samples_lost_on_line"] += lost - by_board

@@ -82,6 +82,18 @@ def test_a_reset_whose_hello_was_lost_is_seen_in_the_heartbeat_and_hello_is_aske
     assert link.counters["resets"] == 1
 
 
+def test_a_reset_that_neither_hello_nor_uptime_tells_is_known_by_samples_that_go_on_from_the_past() -> None:
+    link = greeted()
+    link.receive(encode(samples(500)), 0)
+    for seq in (0, 2, 4):
+        assert link.receive(encode(samples(seq)), 0) == []
+    assert sent(link, 0) == [HelloRequest(1, 1)]
+    again = replace(HELLO, uptime_ms=1300)
+    assert link.receive(encode(again), 0) == [Greeted(again, reset=True)]
+    assert lost(link, samples(6)) == 0
+    assert link.counters["resets"] == 1
+
+
 def test_uptime_that_wraps_after_49_days_is_no_reset() -> None:
     link = Link()
     link.receive(encode(replace(HELLO, uptime_ms=2**32 - 10)), 0)
