@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import random
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -17,7 +16,7 @@ from typing import Literal
 import pytest
 from outboxes import UNSYNCED, open_outbox, record
 from power_cut import after_all
-from watched_disk import Disk, Failure
+from watched_disk import Disk, Failure, in_memory
 
 from edgeagent.errors import StorageFault
 from edgeagent.outbox.outbox import Outbox
@@ -71,20 +70,24 @@ def count_calls(folder: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "calls"), [(errno.ENOSPC, 1), (errno.EIO, 1), (errno.EIO, 6)])
 def test_a_failure_at_any_write_or_sync_loses_and_doubles_nothing(
-    in_memory: Path, number: Literal[28, 5], calls: int, counted: Callable[[str], None]
+    number: Literal[28, 5], calls: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places = count_calls(in_memory / "counted")
-    assert places > 50
-    for at in range(places):
-        disk = Disk(in_memory / f"at-{at}")
-        disk.failure = Failure(at, calls, number)
-        with disk.watching():
-            writer, receiver = live_through(disk)
-            after_all(disk.log).write(in_memory / "wreck")
-            writer.close()
-        outbox = open_outbox(in_memory / "wreck")
-        assert outbox.set_aside is None
-        receiver.deliver(outbox, 1000)
-        outbox.close()
-        assert Counter(receiver.numbers.values()) == Counter(range(ROUNDS * RECORDS_A_ROUND)), f"call {at}"
-    counted(f"{errno.errorcode[number]} at each of {places} writes and syncs, {calls} in a row")
+    with in_memory() as folder:
+        places = count_calls(folder / "counted")
+        assert places > 50
+        for at in range(places):
+            disk = Disk(folder / f"at-{at}")
+            disk.failure = Failure(at, calls, number)
+            with disk.watching():
+                writer, receiver = live_through(disk)
+                after_all(disk.log).write(folder / "wreck")
+                writer.close()
+            outbox = open_outbox(folder / "wreck")
+            assert outbox.set_aside is None
+            receiver.deliver(outbox, 1000)
+            outbox.close()
+            assert Counter(receiver.numbers.values()) == Counter(range(ROUNDS * RECORDS_A_ROUND)), (
+                f"call {at}"
+            )
+    with capsys.disabled():
+        print(f"\n{errno.errorcode[number]} at each of {places} writes and syncs, {calls} in a row")

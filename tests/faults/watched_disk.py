@@ -16,12 +16,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import apsw
 import pytest
 
 AUTOCHECKPOINT_PAGES = 12  # so that a short workload folds its log in, and begins it anew, many times
+
+
+@contextmanager
+def in_memory() -> Iterator[Path]:
+    """A folder that is quick to write to, where the machine has one."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.exists() else None) as name:
+        yield Path(name)
 
 
 class Create(NamedTuple):
