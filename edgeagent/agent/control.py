@@ -1,6 +1,6 @@
 """The control socket: `control.sock`, mode 0660, one JSON object a line each way.
 
-    -> {"command": "status"}
+    -> {"command": "status"}                or, with arguments, {"command": "outbox", "do": "list", "limit": 20}
     <- {"ok": true, "result": {...}}      or      {"ok": false, "error": "..."}
 
 Commands are registered by name and run in the core's thread, so that they see and change its state without a lock;
@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
@@ -28,7 +29,7 @@ PATIENCE_S = 5.0
 CALLERS = 8
 _MAX_LINE_BYTES = 65536
 
-Commands = Mapping[str, Callable[[], Any]]
+Commands = Mapping[str, Callable[..., Any]]
 
 
 class Refused(Fault):
@@ -80,8 +81,10 @@ class ControlServer:
         """What one request gets; a malformed one gets a sentence, not a closed door."""
         try:
             request = msgspec.json.decode(line)
-            command = self._commands[request["command"]]
-        except (ValueError, TypeError, KeyError, RecursionError):  # all that a stranger's bytes can lead to
+            command = partial(self._commands[request.pop("command")], **request)
+            signature(command).bind()
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+            # That is all that a stranger's bytes can lead to.
             known = ", ".join(sorted(self._commands))
             return {"ok": False, "error": f'expected {{"command": NAME}} with one of: {known}'}
         reply: Future[Any] = Future()
@@ -111,7 +114,7 @@ class ControlServer:
             self._path.unlink()
 
 
-def ask(run: Path, command: str) -> Any:
+def ask(run: Path, command: str, **arguments: Any) -> Any:
     """Ask the running agent.
 
     Raises StorageFault if none listens, Refused with its words if it refuses, Fault if this user may not ask.
@@ -121,7 +124,7 @@ def ask(run: Path, command: str) -> Any:
         s.settimeout(2 * PATIENCE_S + 1)
         try:
             s.connect(str(path))
-            s.sendall(msgspec.json.encode({"command": command}) + b"\n")
+            s.sendall(msgspec.json.encode({"command": command} | arguments) + b"\n")
             with s.makefile("rb") as lines:
                 answer = msgspec.json.decode(lines.readline())
         except PermissionError as e:

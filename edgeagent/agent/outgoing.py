@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from edgeagent.agent.clock import RealClock
+from edgeagent.agent.desk import request, serve
 from edgeagent.agent.state import state_folder
 from edgeagent.agent.threads import Inbox, join_all, spawn
 from edgeagent.config.hours import Hours, parse_hours
@@ -29,6 +30,7 @@ from edgeagent.errors import Fault, StorageFault, UpstreamFault
 from edgeagent.health.progress import Progress
 from edgeagent.outbox.counts import Counters
 from edgeagent.outbox.outbox import Outbox, Queued
+from edgeagent.outbox.pace import Pace, Reading, written_bytes
 from edgeagent.outbox.writer import Writer
 from edgeagent.records import NS_PER_S, Draft
 from edgeagent.timebase import Clock, boot_id
@@ -62,6 +64,7 @@ class WriterLoop:
         self._put = self._taken = 0
         self.counters: Counters | None = None
         """The outbox's, as the last step left them."""
+        self.pace = Pace()
 
     def put(self, drafts: Sequence[Draft]) -> None:
         """Never waits."""
@@ -136,8 +139,10 @@ class WriterLoop:
             self._committed()
 
     def _count(self) -> None:
+        now_ns = self._clock.now_ns()
         with suppress(StorageFault):  # the writer has noted it
-            self.counters = self._writer.use(Outbox.counters, self._clock.now_ns())
+            self.counters = self._writer.use(Outbox.counters, now_ns)
+        self.pace.note(Reading(now_ns, self._writer.queued_bytes, written_bytes()))
 
 
 class Sender:
@@ -245,7 +250,6 @@ class Outgoing:
 
     def __init__(self, config: Config, clock: RealClock, run: str) -> None:
         self._config, self._clock, self._run = config, clock, run
-        self._folder = state_folder(config.state) / "outbox"
         self._boot_id = boot_id()
         self._writer = Writer(self._open, config.outbox.flush, say=_say)
         self._loop = WriterLoop(self._writer, clock, self._kick)
@@ -316,17 +320,16 @@ class Outgoing:
         if lost := self._loop.unwritten:
             log.error("%d records could not be made durable and are lost: %s", lost, self._writer.trouble)
 
+    def desk(self, do: str, **arguments: Any) -> Any:
+        """What the command line asks about the outbox; what takes longer is a Future. Raises Fault."""
+        if do == "status":
+            pace = self._loop.pace.per_day()
+            return self.status()["outbox"] | {"per_day": pace._asdict() if pace else None}
+        asked = request(do, arguments)
+        return self._loop.tell(lambda outbox: serve(outbox, asked, self._clock.now_ns(), self._clock.wall()))
+
     def _open(self, first_seq: int) -> Outbox:
-        return Outbox(
-            self._folder,
-            self._config.device.id,
-            self._run,
-            self._boot_id,
-            _routes(self._config),
-            max_bytes=self._config.outbox.max_size,
-            keep_free_bytes=self._config.outbox.keep_free,
-            first_seq=first_seq,
-        )
+        return open_outbox(self._config, self._run, first_seq)
 
     def _make_senders(self, config: Config) -> dict[str, Sender]:
         """An upstream each, nothing opened yet."""
@@ -343,6 +346,20 @@ class Outgoing:
     def _kick(self) -> None:
         for sender in self._senders.values():
             sender.kick()
+
+
+def open_outbox(config: Config, run: str, first_seq: int) -> Outbox:
+    """A config's outbox. Raises StorageFault."""
+    return Outbox(
+        state_folder(config.state) / "outbox",
+        config.device.id,
+        run,
+        boot_id(),
+        _routes(config),
+        max_bytes=config.outbox.max_size,
+        keep_free_bytes=config.outbox.keep_free,
+        first_seq=first_seq,
+    )
 
 
 def _routes(config: Config) -> dict[str, frozenset[Any]]:

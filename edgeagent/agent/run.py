@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 from edgeagent import __version__
 from edgeagent.agent import compose
 from edgeagent.agent.clock import RealClock
-from edgeagent.agent.control import ControlServer
+from edgeagent.agent.control import Commands, ControlServer
 from edgeagent.agent.fit import check
 from edgeagent.agent.health import degraded_because
 from edgeagent.agent.parts import Parts
@@ -87,6 +87,10 @@ class Store(Protocol):
 
     def status(self) -> dict[str, Any]: ...
 
+    def desk(self, do: str, **arguments: Any) -> Any:
+        """Answer a request about what is stored, or begin to (a Future). Raises Fault."""
+        ...
+
     def close(self) -> None:
         """Make everything durable and stop."""
         ...
@@ -145,7 +149,12 @@ class Agent:
             self._config, compose.bundles(self._config, self._job.config), previous=None
         )
         self._journal = Journal(self._job.journal, self._loaded.sha256) if self._job.journal else None
-        commands = {"status": self.status, "reload": self.reload, "stop": self.stop}
+        commands: Commands = {
+            "status": self.status,
+            "reload": self.reload,
+            "stop": self.stop,
+            "outbox": self._store.desk,
+        }
         control = ControlServer(self._run_folder / "control.sock", commands, self._inbox)
         closing.callback(control.close)
         self._reporter = Reporter(self._run_folder, self._progress, self.status, now_ns)

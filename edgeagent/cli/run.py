@@ -16,6 +16,7 @@ from edgeagent.agent.run import Agent, Job, Store
 from edgeagent.agent.threads import Inbox
 from edgeagent.cli import FAULTS, OK, Duration
 from edgeagent.config.schema import Config
+from edgeagent.errors import Fault
 from edgeagent.health.progress import Progress
 from edgeagent.records import Draft
 from edgeagent.timebase import new_run
@@ -100,6 +101,9 @@ class Printed:
 
     def status(self) -> dict[str, Any]:
         return {"outbox": {"made": self._made, "waiting": 0}, "upstream": {}}
+
+    def desk(self, do: str, **arguments: Any) -> Any:
+        raise Fault("this agent runs with --dry-run and stores nothing")
 
     def close(self) -> None:
         """Nothing was kept."""

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from edgeagent.errors import Bug
 from edgeagent.outbox.blobs import LARGE_BYTES, Blobs
 from edgeagent.outbox.counts import Counters, Counts
+from edgeagent.outbox.desk import Desk, Refused
 from edgeagent.outbox.files import DAMAGED, NAME, fault, is_damage, open_database, set_aside
 from edgeagent.outbox.room import PRIORITY_SHIFT, Limit, Room
 from edgeagent.outbox.routes import Kinds, Routes
 from edgeagent.outbox.salvage import Salvage, Salvaged, unread
 from edgeagent.records import Draft, Priority, Record
 from edgeagent.timebase import Wall, rfc3339
+
+Result = TypeVar("Result")
 
 QUARANTINE_RECORDS = 200
 _ROWS_A_FILE = 1 << 32  # of one priority: more than will ever be made
@@ -36,15 +39,6 @@ class Queued(NamedTuple):
     row: int
     id: str
     payload: bytes
-
-
-class Quarantined(NamedTuple):
-    """A record that an upstream refused."""
-
-    id: str
-    kind: str
-    upstream: str
-    reason: str
 
 
 class Outbox:
@@ -93,6 +87,15 @@ class Outbox:
                 self._salvage = Salvage(
                     self._db, self._counts, self._routes, self._blobs, folder, self._new_row
                 )
+                self._desk = Desk(
+                    self._db,
+                    self._counts,
+                    self._routes,
+                    self._blobs,
+                    in_flight=self._flying,
+                    new_row=self._new_row,
+                    id_of=_id_of,
+                )
                 self._next_row = {p: self._last_row(p) + 1 for p in Priority}
             self.next_seq = max(first_seq, self._counts.get("seq", upstream=run) + 1)
             self.route(upstreams)
@@ -111,6 +114,9 @@ class Outbox:
     def _new_row(self, priority: Priority) -> int:
         self._next_row[priority] += 1
         return self._next_row[priority] - 1
+
+    def _flying(self) -> set[int]:
+        return set[int]().union(*self._in_flight.values())
 
     def route(self, upstreams: Kinds) -> None:
         """Say which upstreams there are from now on. Raises StorageFault.
@@ -147,8 +153,7 @@ class Outbox:
         self._count_seq()
 
     def _make_room(self, limit: Limit, mono_ns: int, wall: Wall) -> None:
-        in_flight = set[int]().union(*self._in_flight.values())
-        gap = self._room.make(limit, mono_ns, in_flight)
+        gap = self._room.make(limit, mono_ns, self._flying())
         if gap and self._routes.mask(gap.kind):
             self._insert([gap], wall)
 
@@ -305,11 +310,21 @@ class Outbox:
 
     # --- state ----------------------------------------------------------------------------------------
 
-    def quarantined(self) -> list[Quarantined]:
+    def quarantined(self) -> list[Refused]:
         """The newest records that an upstream refused, oldest first. Raises StorageFault."""
+        return self.read(Desk.refused)
+
+    def read(self, do: Callable[[Desk], Result]) -> Result:
+        """Look something up. Raises StorageFault."""
         with self._faults():
-            query = "SELECT id, kind, upstream, reason FROM quarantine ORDER BY number"
-            return [Quarantined(*row) for row in self._db.execute(query)]
+            return do(self._desk)
+
+    def change(self, do: Callable[[Desk], Result]) -> Result:
+        """Change something, all of it or nothing. Raises StorageFault."""
+        with self._transaction():
+            result = do(self._desk)
+        self._first_waiting.clear()
+        return result
 
     def counters(self) -> Counters:
         """The outbox in numbers. Raises StorageFault."""

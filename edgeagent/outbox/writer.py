@@ -52,6 +52,8 @@ class Writer:
         self.trouble: StorageFault | None = None
         self.set_aside: list[SetAside] = []
         self.dropped: Counter[str] = Counter()
+        self.queued_bytes = 0
+        """Of the records made durable, about."""
         self._untold: Counter[str] = Counter()
         self._pending: list[Draft] = []
         self._pending_bytes = 0
@@ -105,6 +107,7 @@ class Writer:
             while self._batch or self._pending or self._untold:
                 self._next_batch(now_ns)
                 outbox.append(self._batch, wall)
+                self.queued_bytes += sum(map(_about_bytes, self._batch))
                 self._batch = []
         except StorageFault as e:
             self._lose(e, now_ns)

@@ -1,0 +1,238 @@
+"""What waits to be sent: `status`, `list`, `show ID`, `retry`, `purge`, `export DIR`; the agent may run or not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from edgeagent.agent.clock import RealClock
+from edgeagent.agent.control import ask
+from edgeagent.agent.desk import request, serve
+from edgeagent.agent.outgoing import open_outbox
+from edgeagent.agent.state import Lock, run_folder, state_folder
+from edgeagent.cli import FAULTS, OK
+from edgeagent.config.load import load, require
+from edgeagent.config.schema import Config
+from edgeagent.errors import StorageFault
+from edgeagent.timebase import new_run
+from edgeagent.upstream.codec import encode_batch
+
+Ask = Callable[..., Any]
+"""`ask("list", limit=20)`: the running agent, or else the outbox itself."""
+
+_BATCH_BYTES = 1_000_000
+_CONFIG = click.option(
+    "-c", "--config", "path", type=click.Path(path_type=Path), required=True, help="The agent's YAML file."
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+
+
+@click.group(name="outbox", help=__doc__)
+def command() -> None:
+    """The group."""
+
+
+@contextmanager
+def _desk(config: Config) -> Iterator[Ask]:
+    """Ask the running agent, which has the outbox to itself; if there is none, the outbox. Raises StorageFault."""
+    state = state_folder(config.state)
+    place = run_folder(state)
+    try:
+        ask(place, "outbox", do="list", limit=0)
+    except StorageFault:
+        yield from _alone(config, state)
+    else:
+        yield lambda do, **arguments: ask(place, "outbox", do=do, **arguments)
+
+
+def _alone(config: Config, state: Path) -> Iterator[Ask]:
+    if not (state / "outbox").is_dir():
+        raise StorageFault(
+            "there is no outbox", where=str(state), hint="Has the agent ever run on this config?"
+        )
+    clock, lock = RealClock(), Lock(state)
+    outbox = open_outbox(config, new_run(), 1)
+    try:
+        yield lambda do, **arguments: _plain(
+            outbox.counters()
+            if do == "status"
+            else serve(outbox, request(do, arguments), clock.now_ns(), clock.wall())
+        )
+    finally:
+        outbox.close()
+        lock.release()
+
+
+def _plain(value: Any) -> Any:
+    """As it would have come over the socket."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+# --- looking ------------------------------------------------------------------------------------------
+
+
+@command.command()
+@_CONFIG
+@_JSON
+def status(path: Path, *, as_json: bool) -> int:
+    """How much waits, how full it is and when it would be full, and what is written to the card."""
+    config = require(load(path))
+    with _desk(config) as desk:
+        found = desk("status")
+    if as_json:
+        print(json.dumps(found))
+        return OK
+    for line in _told(found, config):
+        print(line)
+    return OK
+
+
+def _told(found: dict[str, Any], config: Config) -> Iterator[str]:
+    limit, flush_s = config.outbox.max_size, config.outbox.flush
+    kinds = ", ".join(f"{row['waiting']} {kind}" for kind, row in found["by_kind"].items() if row["waiting"])
+    yield f"waiting   {found['waiting']}" + (f" ({kinds})" if kinds else "")
+    yield f"since its beginning {found['made']} made, {found['delivered']} delivered, {found['evicted']} given up"
+    if found["rejected"]:
+        yield f"refused   {found['rejected']}: edgeagent outbox list --refused"
+    yield f"size      {_size(found['used_bytes'])} of {_size(limit)}"
+    pace = found.get("per_day")
+    if pace is None:
+        yield "          how quickly it fills is known when the agent has run for a minute"
+    else:
+        days = (limit - found["used_bytes"]) / pace["queued_bytes"] if pace["queued_bytes"] else None
+        yield f"          {_size(pace['queued_bytes'])} a day are made" + (
+            f": full in {days:.1f} days if nothing can be sent" if days is not None else ""
+        )
+        if pace["written_bytes"] is not None:
+            yield f"card      {_size(pace['written_bytes'])} a day are written to it by the agent, at this rate"
+    yield f"flush     {flush_s:g} s: at a power cut up to that much of what is no event is lost. {_trade(flush_s)}"
+
+
+def _trade(flush_s: float) -> str:
+    """What the other choice would be, by `make bench ARGS=wear`: 9.7, 3.9 and 2.7 bytes written for a byte."""
+    if flush_s >= 5:
+        return "The card is written to least so."
+    return "With `outbox: {flush: 5 s}` about a third less is written to the card."
+
+
+def _size(size_bytes: float) -> str:
+    for unit, worth in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= worth:
+            return f"{size_bytes / worth:.1f} {unit}"
+    return f"{size_bytes:.0f} B"
+
+
+@command.command(name="list")
+@_CONFIG
+@click.option("--limit", default=20, show_default=True, help="So many at most.")
+@click.option("--kind", help="Only prediction, event, sample, health, gap or audit.")
+@click.option("--refused", is_flag=True, help="What upstreams refused, and why.")
+@_JSON
+def list_(path: Path, limit: int, kind: str | None, *, refused: bool, as_json: bool) -> int:
+    """What waits, in the order in which it will be sent."""
+    with _desk(require(load(path))) as desk:
+        found = desk("list", limit=limit, kind=kind, refused=refused)
+    for one in found:
+        if as_json:
+            print(json.dumps(one))
+        elif refused:
+            print(f"{one['id']}  {one['kind']:<10}  {one['upstream']}: {one['reason']}")
+        else:
+            names = ", ".join(one["upstreams"]) or "nobody yet"
+            print(
+                f"{one['id']}  {one['kind']:<10}  {one['priority']:<10}  {_size(one['bytes']):>8}  for {names}"
+            )
+    return OK
+
+
+@command.command()
+@click.argument("record_id", metavar="ID")
+@_CONFIG
+def show(record_id: str, path: Path) -> int:
+    """One record as JSON; raw data by its size."""
+    with _desk(require(load(path))) as desk:
+        found = desk("show", id=record_id)
+    if found is None:
+        print(f"edgeagent: no record {record_id} waits or was refused", file=sys.stderr)
+        return FAULTS
+    record = msgspec.msgpack.decode(base64.b64decode(found))
+    print(json.dumps(record, indent=2, default=lambda data: f"<{len(data)} bytes>"))
+    return OK
+
+
+# --- changing -----------------------------------------------------------------------------------------
+
+
+@command.command()
+@_CONFIG
+def retry(path: Path) -> int:
+    """Let what upstreams refused wait again."""
+    with _desk(require(load(path))) as desk:
+        print(f"{desk('retry')} records wait again")
+    return OK
+
+
+@command.command()
+@_CONFIG
+@click.option("--kind", help="Only prediction, event, sample, health, gap or audit.")
+@click.option("--refused", is_flag=True, help="What upstreams refused, instead of what waits.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(path: Path, kind: str | None, *, refused: bool, yes: bool) -> int:
+    """Delete what waits, for good; a gap record tells upstream."""
+    what = "refused" if refused else f"waiting {kind or ''}".strip()
+    if not yes:
+        click.confirm(f"Delete all {what} records?", abort=True)
+    with _desk(require(load(path))) as desk:
+        arguments = {"refused": True} if refused else {"kind": kind}
+        print(f"{desk('purge', **arguments)} records deleted")
+    return OK
+
+
+@command.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@_CONFIG
+def export(folder: Path, path: Path) -> int:
+    """Copy what waits into a folder, with a manifest; it goes on waiting."""
+    config = require(load(path))
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise StorageFault("the folder is not empty", where=str(folder), hint="Name a new one.")
+    files: dict[str, dict[str, Any]] = {}
+    with _desk(config) as desk:
+        for number, payloads in enumerate(_pages(desk), 1):
+            body, name = encode_batch(payloads), f"{number:06}.msgpack"
+            (folder / name).write_bytes(body)
+            files[name] = {"records": len(payloads), "sha256": hashlib.sha256(body).hexdigest()}
+    manifest = json.dumps({"device": config.device.id, "files": files}, indent=1).encode()
+    (folder / "manifest.json").write_bytes(manifest)
+    if token := _token(config):
+        (folder / "manifest.hmac").write_text(hmac.new(token.encode(), manifest, "sha256").hexdigest() + "\n")
+    records = sum(file["records"] for file in files.values())
+    unsigned = "" if token else ", not signed: no upstream has a token"
+    print(f"{records} records in {len(files)} files in {folder}{unsigned}")
+    return OK
+
+
+def _pages(desk: Ask) -> Iterator[list[bytes]]:
+    after = -1
+    while rows := desk("page", after=after, max_bytes=_BATCH_BYTES):
+        after = rows[-1][0]
+        yield [base64.b64decode(payload) for _, payload in rows]
+
+
+def _token(config: Config) -> str:
+    """The first upstream's that has one; it is the device's."""
+    for entry in config.upstream.values():
+        if (token := getattr(entry.part.options, "token", None)) is not None:
+            return str(token.reveal())
+    return ""
