@@ -110,6 +110,7 @@ def test_a_sensor_that_is_not_on_the_bus_is_a_fault_and_no_reading(firmwares: No
         host.greets()
         least = (-(2**15)).to_bytes(2, "little", signed=True)
         assert host.hears(Samples).data.startswith(least)
+        host.until(lambda: any(isinstance(m, Fault) for m in host.heard))
         faults = [m for m in host.heard if isinstance(m, Fault)]
         assert [(m.kind, m.index) for m in faults] == [(FaultKind.CHANNEL, 0)]
     finally:
