@@ -52,7 +52,7 @@ test: $(VENV)/.dev test-tflite-runtime  ## the whole test suite, the inference t
 # The runtime of 32-bit Raspberry Pi OS: nothing newer than Python 3.11 and numpy 1.
 .venv-tflite/.ready: pyproject.toml | .venv-tflite/bin/python
 	@echo "installing tflite-runtime into .venv-tflite (half a minute, once) ..."
-	@$(call pip,.venv-tflite,"tflite-runtime==2.14.*" "numpy<2" msgspec "ruamel.yaml>=0.18.6" flatbuffers pytest pytest-timeout)
+	@$(call pip,.venv-tflite,"tflite-runtime==2.14.*" "numpy<2" msgspec backports.zstd "ruamel.yaml>=0.18.6" flatbuffers pytest pytest-timeout)
 	@$(call pip,.venv-tflite,--no-deps -e .)
 	@touch $@
 

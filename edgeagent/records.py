@@ -12,6 +12,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from edgeagent.packing import pack, unpack
+
 Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
 
@@ -167,35 +169,60 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=False):
     schema: int = 1
 
 
+Encoding = Literal["int16", "int32", "float32"]
+
+
 class Raw(msgspec.Struct, frozen=True):
     """Raw samples as they are stored and sent: planar (channel by channel), little-endian.
 
-    `encoding` is int16 or int32 (counts; value = count x the channel's lsb) or float32 (values, NaN kept).
+    `encoding` is int16 or int32 (counts; value = count x the channel's lsb) or float32 (values, NaN kept);
+    `packing` is what was done to make `data` smaller, if that did (packing.py).
     """
 
-    encoding: Literal["int16", "int32", "float32"]
+    encoding: Encoding
     samples: int
     data: bytes
+    packing: Literal["none", "delta-shuffle-zstd"] = "none"
+
+
+PACKED: Literal["delta-shuffle-zstd"] = "delta-shuffle-zstd"
+"""What `packing.py` does. Another way would be another name: this one is read for ever."""
+
+MAX_RAW_BYTES = 256_000_000  # a few packed bytes can claim to be more than any memory holds
 
 
 def encode_raw(values: Float32Array, channels: tuple[Channel, ...]) -> Raw:
-    """Pack float32[n, channels] as integer counts where that gives back every value exactly, else as float32."""
-    n = len(values)
+    """float32[n, channels] as integer counts where that gives back every value exactly, else as it is; packed."""
+    encoding, planar = _planar(values, channels)
+    packed = pack(planar)
+    if len(packed) < planar.nbytes:
+        return Raw(encoding, len(values), packed, PACKED)
+    return Raw(encoding, len(values), planar.tobytes())
+
+
+def _planar(values: Float32Array, channels: tuple[Channel, ...]) -> tuple[Encoding, npt.NDArray[Any]]:
+    """[channels, n] in the smallest encoding that loses nothing."""
     if channels and all(c.lsb for c in channels) and bool(np.isfinite(values).all()):
         lsb = np.array([c.lsb for c in channels], dtype=np.float64)
         counts = np.rint(values / lsb)
         if np.array_equal((counts * lsb).astype(np.float32), values):
-            for encoding, bits in (("int16", 15), ("int32", 31)):
-                if np.abs(counts).max(initial=0) < 2**bits:
-                    planar = np.ascontiguousarray(counts.T.astype(f"<i{(bits + 1) // 8}"))
-                    return Raw(encoding, n, planar.tobytes())  # type: ignore[arg-type]
-    return Raw("float32", n, np.ascontiguousarray(values.T.astype("<f4")).tobytes())
+            most = np.abs(counts).max(initial=0)
+            if most < 2**15:
+                return "int16", np.ascontiguousarray(counts.T.astype("<i2"))
+            if most < 2**31:
+                return "int32", np.ascontiguousarray(counts.T.astype("<i4"))
+    return "float32", np.ascontiguousarray(values.T.astype("<f4"))
 
 
 def decode_raw(raw: Raw, channels: tuple[Channel, ...]) -> Float32Array:
     """The inverse of `encode_raw`: float32[n, channels]. Raises ValueError if the bytes do not fit."""
     dtype = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}[raw.encoding]
-    planar = np.frombuffer(raw.data, dtype=dtype).reshape(len(channels), raw.samples)
+    if not 0 <= raw.samples * len(channels) <= MAX_RAW_BYTES // np.dtype(dtype).itemsize:
+        raise ValueError(f"{raw.samples} samples of {len(channels)} channels: {MAX_RAW_BYTES} bytes at most")
+    if raw.packing == PACKED:
+        planar = unpack(raw.data, len(channels), raw.samples, dtype)
+    else:
+        planar = np.frombuffer(raw.data, dtype=dtype).reshape(len(channels), raw.samples)
     if raw.encoding == "float32":
         return np.ascontiguousarray(planar.T.astype(np.float32))
     if any(c.lsb is None for c in channels):

@@ -23,7 +23,7 @@ LONGEST_FILE_LINES = 500
 # Each layer may import those before it. In the layers of PEERS_APART no part imports another:
 # each states what it needs of another as a Protocol in its own file.
 LAYERS = (
-    ("errors", "records", "timebase", "recording"),
+    ("errors", "packing", "records", "timebase", "recording"),
     ("config",),
     ("buses",),
     (

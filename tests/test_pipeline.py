@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -152,7 +153,7 @@ def test_a_sampled_window_gives_back_the_raw_counts() -> None:
     drafts = c.arrival(Arrival("motion", 1, (0.4, 0.6)), NS_PER_S).drafts
     body = drafts[1].body
     assert (body["reason"], body["probability"], body["pipeline"]) == ("some", 1.0, "motion")
-    raw = Raw(body["encoding"], body["samples"], body["data"])
+    raw = msgspec.convert(body, Raw)
     assert (decode_raw(raw, LAYOUT.channels) == 1.5).all()
     assert body["samples"] == 50
 
