@@ -22,7 +22,7 @@ from edgeagent.outbox.files import DAMAGED, NAME, fault, is_damage, open_databas
 from edgeagent.outbox.room import PRIORITY_SHIFT, Limit, Room
 from edgeagent.outbox.routes import Kinds, Routes
 from edgeagent.outbox.salvage import Salvage, Salvaged, unread
-from edgeagent.records import Draft, Priority, Record
+from edgeagent.records import Draft, Kind, Priority, Record
 from edgeagent.timebase import Wall, rfc3339
 
 Result = TypeVar("Result")
@@ -31,6 +31,9 @@ QUARANTINE_RECORDS = 200
 _ROWS_A_FILE = 1 << 32  # of one priority: more than will ever be made
 _UPSTREAM_COUNTERS = ("delivered", "rejected", "evicted", "waiting")
 _COUNTERS = ("made", *_UPSTREAM_COUNTERS)
+
+
+_Row = tuple[int, Kind, int, bytes]  # row, kind, mask of those who wait, payload
 
 
 class Queued(NamedTuple):
@@ -96,7 +99,7 @@ class Outbox:
                     new_row=self._new_row,
                     id_of=_id_of,
                 )
-                self._next_row = {p: self._last_row(p) + 1 for p in Priority}
+                self._next_row = self._first_free_rows()
             self.next_seq = max(first_seq, self._counts.get("seq", upstream=run) + 1)
             self.route(upstreams)
         except BaseException:
@@ -104,12 +107,15 @@ class Outbox:
             raise
 
     def _last_row(self, priority: Priority) -> int:
-        """Rows that may come back from a file that was set aside are left free: they are older."""
         query = "SELECT row FROM record WHERE row >= ? AND row < ? ORDER BY row DESC LIMIT 1"
         first, end = _rows_of(priority)
         found = self._db.execute(query, (first, end)).fetchone()
-        asides = len(list(self._folder.glob(DAMAGED)))
-        return max(found[0] if found else 0, first + asides * _ROWS_A_FILE - 1)
+        return found[0] if found else first - 1
+
+    def _first_free_rows(self) -> list[int]:
+        """By priority (no dict: an enum is slow to hash). What files that were set aside may give back is older."""
+        taken = len(list(self._folder.glob(DAMAGED))) * _ROWS_A_FILE
+        return [max(self._last_row(p) + 1, _rows_of(p)[0] + taken) for p in Priority]
 
     def _new_row(self, priority: Priority) -> int:
         self._next_row[priority] += 1
@@ -177,19 +183,31 @@ class Outbox:
     def _insert(self, drafts: list[Draft], wall: Wall) -> None:
         made = Counter(draft.kind for draft in drafts)
         masks = {kind: self._routes.mask(kind) for kind in made}
-        rows = []
+        rows: list[_Row] = []
+        large: list[_Row] = []
+        next_row = self._next_row
         for seq, draft in enumerate(drafts, self.next_seq):
-            payload, file = self._record(draft, seq, wall), None
-            if len(payload) >= self._large_bytes:
-                payload, file = self._encode({"id": _decode_id(payload).id}), self._blobs.put(payload)
-            rows.append((self._new_row(draft.priority), draft.kind, masks[draft.kind], payload, file))
-        self.next_seq += len(rows)
-        self._blobs.sync()
-        self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, ?)", rows)
+            payload = self._record(draft, seq, wall)
+            row = (next_row[draft.priority], draft.kind, masks[draft.kind], payload)
+            next_row[draft.priority] += 1
+            (rows if len(payload) < self._large_bytes else large).append(row)
+        self.next_seq += len(drafts)
+        self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, NULL)", rows)
+        if large:
+            self._insert_large(large)
         for kind, n in made.items():
             self._counts.add("made", kind, n=n)
             for upstream in ("", *self._routes.names(masks[kind])):
                 self._counts.add("waiting", kind, upstream, n)
+
+    def _insert_large(self, rows: list[_Row]) -> None:
+        """Their payloads into files first, durable before the rows are."""
+        named = [
+            (row, kind, mask, self._encode({"id": _decode_id(payload).id}), self._blobs.put(payload))
+            for row, kind, mask, payload in rows
+        ]
+        self._blobs.sync()
+        self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, ?)", named)
 
     def _count_seq(self) -> None:
         """The run's last sequence number stands among the counters: same transaction, same page."""
@@ -352,7 +370,7 @@ class Outbox:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._faults():
-            next_seq, next_row = self.next_seq, dict(self._next_row)
+            next_seq, next_row = self.next_seq, list(self._next_row)
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield

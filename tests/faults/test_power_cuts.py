@@ -17,8 +17,8 @@ from power_cut import states
 from watched_disk import Disk, in_memory
 
 STATES = int(os.environ.get("EDGEAGENT_CRASH_STATES", "10000"))
-STATES_A_LOG = 250
-STEPS = 25
+STATES_A_LOG = 200
+STEPS = 15
 ROOMY_BYTES, TIGHT_BYTES = 100_000_000, 100_000
 
 
