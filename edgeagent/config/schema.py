@@ -6,13 +6,12 @@ file's own `Options` struct is parsed with it, so that a typo in a driver's key 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from edgeagent.config.hours import parse_hours
-from edgeagent.config.quantities import Between, Bytes, FilePath, Fraction, Seconds, Switch
+from edgeagent.config.quantities import Between, Bytes, FilePath, Seconds, Switch
 from edgeagent.errors import ConfigFault
 from edgeagent.records import Kind
 
@@ -177,5 +176,3 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 NAMESPACE = ("sensors", "pipelines", "actuators")
 RESERVED = ("device", "sensor", "rule", "upstream", "clock", "time")
-
-__all__ = ["NAMESPACE", "RESERVED", "Config", "Fraction", "Names", "Part", "Path"]

@@ -204,6 +204,3 @@ class Scene:
 def clock_spec(speed: float, origin_ns: int) -> str:
     """What `--clock` takes."""
     return f"{speed:g}@{origin_ns}"
-
-
-__all__ = ["Moment", "Scene", "clock_spec"]

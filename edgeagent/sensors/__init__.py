@@ -14,7 +14,7 @@ closes, waits, and opens again, so `open` starts from nothing each time and `clo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from edgeagent.buses import Buses
 from edgeagent.records import Block, Layout
@@ -69,6 +69,3 @@ class Sensor(Protocol):
     def counters(self) -> dict[str, int | float]:
         """What went wrong so far by cause (malformed lines, bad CRCs, retries ...), and true_rate_hz."""
         ...
-
-
-SensorModule = Any  # a module with the three names above
