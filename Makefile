@@ -107,6 +107,7 @@ models: .venv-train/.ready  ## train the shipped models anew (TensorFlow, 2 GB)
 	.venv-train/bin/python models/activity/train.py
 
 bench: $(VENV)/.dev  ## measure against the floors (ARGS="child replay": only those)
+	@$(RUN)/python -m compileall -q edgeagent firmware_bridge  # as pip leaves a package that it installs
 	@PYTHONPATH=tests $(RUN)/python -m bench $(ARGS)
 
 clean:  ## remove what the build made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import importlib.util
 import pkgutil
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -169,14 +170,20 @@ def open_i2c(name: str, clock: Clock, fake: Fake) -> I2cBus:
 def fake_chips() -> list[str]:
     """The chips that `fake:CHIP` may name: the files of buses/fake/ with a `build`."""
     names = [m.name for m in pkgutil.iter_modules(importlib.import_module(_FAKES).__path__)]
-    return [name for name in names if hasattr(importlib.import_module(f"{_FAKES}.{name}"), "build")]
+    return [name for name in names if _build_of(name)]
 
 
 def _fake_builder(chip: str) -> Callable[[Clock, Fake], Adapter]:
-    there = fake_chips()
-    if chip not in there:
-        raise ConfigFault(f"no fake chip is called {chip!r}", expected=f"one of {', '.join(there)}")
-    build: Callable[[Clock, Fake], Adapter] = importlib.import_module(f"{_FAKES}.{chip}").build
+    if build := _build_of(chip):
+        return build
+    raise ConfigFault(f"no fake chip is called {chip!r}", expected=f"one of {', '.join(fake_chips())}")
+
+
+def _build_of(chip: str) -> Callable[[Clock, Fake], Adapter] | None:
+    name = f"{_FAKES}.{chip}"
+    if not chip.isidentifier() or importlib.util.find_spec(name) is None:
+        return None
+    build: Callable[[Clock, Fake], Adapter] | None = getattr(importlib.import_module(name), "build", None)
     return build
 
 
