@@ -20,8 +20,7 @@ from pymodbus.pdu.register_message import (
     WriteSingleRegisterRequest,
 )
 
-from edgeagent.buses.serial import SerialPort
-from edgeagent.buses.tcp import TcpPort
+from edgeagent.buses import Port
 from edgeagent.errors import DeviceFault, DeviceGone
 from edgeagent.records import NS_PER_S
 from edgeagent.timebase import Clock
@@ -80,22 +79,21 @@ class Refused(AnswerFault):
 
 
 class Line:
-    """The reader's thread of the port calls everything but `wake`. Opened by the first request that needs it."""
+    """RTU on a port with a `baud`, TCP on one without; opened by the first request that needs it.
 
-    def __init__(self, wiring: Wiring, clock: Clock) -> None:
-        self.name = wiring.port
+    The reader's thread of the port calls everything but `wake`.
+    """
+
+    def __init__(self, port: Port, baud: int, clock: Clock) -> None:
+        self.name = port.path
         self._clock = clock
-        self._port: SerialPort | TcpPort
+        self._port = port
         self._framer: FramerBase
-        if wiring.baud:
-            self._port = SerialPort(
-                wiring.port, wiring.baud, clock, parity=wiring.parity, stop_bits=wiring.stop_bits
-            )
+        if baud:
             self._framer = FramerRTU(DecodePDU(is_server=False))
-            self._byte_ns = NS_PER_S * BITS_PER_BYTE // wiring.baud
+            self._byte_ns = NS_PER_S * BITS_PER_BYTE // baud
             self._quiet_ns = max(round(QUIET_BYTES * self._byte_ns), QUIET_LEAST_NS)
         else:
-            self._port = TcpPort(wiring.port, clock)
             self._framer = FramerSocket(DecodePDU(is_server=False))
             self._byte_ns = self._quiet_ns = 0
         self.is_open = False

@@ -18,8 +18,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgeagent.buses import Port
+from edgeagent.buses.fake import FakeDevice
 from edgeagent.buses.ports import advice_on
-from edgeagent.buses.serial import SerialPort
 from edgeagent.config.quantities import Hz
 from edgeagent.errors import ConfigFault, DeviceFault, WrongDevice
 from edgeagent.records import (
@@ -76,6 +77,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     channels: dict[str, str] = {}
     rate: Hz | None = None
     firmware: str = ""
+    fake: FakeDevice = FakeDevice()
 
     def __post_init__(self) -> None:
         try:
@@ -101,7 +103,8 @@ def advise(options: Options) -> Iterator[Advice]:
 
 
 def build(name: str, options: Options, context: Context) -> Sensor:
-    return BridgeSensor(name, options, context.clock)
+    port = context.buses.port(options.port, options.baud, options.fake)
+    return BridgeSensor(name, options, port, context.clock)
 
 
 class Numbers:
@@ -136,13 +139,13 @@ class BridgeSensor:
     from any thread.
     """
 
-    def __init__(self, name: str, options: Options, clock: Clock) -> None:
+    def __init__(self, name: str, options: Options, port: Port, clock: Clock) -> None:
         self.port = options.port
         self.layout: Layout | None = None
         self.wake: Callable[[], None] | None = self._wake
         self.truth: Callable[[int, int], str | None] | None = None
         self._name, self._options, self._clock = name, options, clock
-        self._port = SerialPort(options.port, options.baud, clock)
+        self._port = port
         self._link = Link()
         self._lock = Lock()  # over _wishes alone
         self._wishes: dict[str, tuple[float, int]] = {}  # value and max_on_ms

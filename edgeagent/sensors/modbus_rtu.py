@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
+from edgeagent.buses.fake import FakeDevice
 from edgeagent.buses.modbus import Wiring
 from edgeagent.buses.ports import advice_on
 from edgeagent.config.quantities import Between
@@ -26,6 +27,7 @@ class Options(Settings, frozen=True, kw_only=True):
     baud: Annotated[int, Between(300, 4_000_000)] = 9600
     parity: Literal["none", "even", "odd"] = "none"
     stop_bits: Annotated[int, Between(1, 2)] = 1
+    fake: FakeDevice = FakeDevice()
 
 
 def advise(options: Options) -> Iterator[Advice]:
@@ -34,7 +36,8 @@ def advise(options: Options) -> Iterator[Advice]:
 
 
 def build(name: str, options: Options, context: Context) -> Sensor:
-    line = context.buses.modbus(Wiring(options.port, options.baud, options.parity, options.stop_bits))
+    wiring = Wiring(options.port, options.baud, options.parity, options.stop_bits)
+    line = context.buses.modbus(wiring, options.fake)
     return ModbusSensor(name, options, line, options.device_id, context.clock)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from edgeagent.buses.fake import FakeDevice
 from edgeagent.buses.modbus import Wiring
 from edgeagent.config.quantities import Between
 from edgeagent.sensors import Context, Sensor
@@ -22,11 +23,13 @@ class Options(Settings, frozen=True, kw_only=True):
 
     host: str
     device_id: Annotated[int, Between(0, 255)] = 1
+    fake: FakeDevice = FakeDevice()
 
 
 def build(name: str, options: Options, context: Context) -> Sensor:
     plain = ":" not in options.host or options.host.endswith("]")  # [::1] is an address of its own colons
-    line = context.buses.modbus(Wiring(f"{options.host}:{TCP_PORT}" if plain else options.host))
+    wiring = Wiring(f"{options.host}:{TCP_PORT}" if plain else options.host)
+    line = context.buses.modbus(wiring, options.fake)
     return ModbusSensor(name, options, line, options.device_id, context.clock)
 
 

@@ -5,13 +5,17 @@ driver's own keys says what it measures, and what goes wrong:
 
     fake: {raw: [[25600], [25600], [-25600]]}     # counts of the datasheet's table, a row a conversion
     fake: {nak: 3}                                # the first three transfers are not acknowledged
+
+Devices on a serial line likewise, `port: fake:gps`, or on the network, `host: fake:meter`:
+
+    fake: {noise: 3}                              # the first three messages have bits flipped
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from edgeagent.config.quantities import FilePath, Seconds, Switch
+from edgeagent.config.quantities import FilePath, Hz, Seconds, Switch
 
 
 class Fake(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,4 +40,33 @@ class Fake(msgspec.Struct, frozen=True, kw_only=True):
     slow: Seconds = 0.0
     stuck_value: Switch = False
     noise: int = 0
+    wrong_id: int | None = None
+
+
+class FakeDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fake device at the far end of a line says, and its faults. A message is a line, a frame, an answer.
+
+    says: What a printer prints, a line each, over and over; nothing: two numbers in a gentle wave.
+    rate: How often it speaks by itself.
+    unplugged: The cable is pulled.
+    half: So many messages break off half way.
+    garbage: So many messages have garbage before them.
+    reordered: So many messages have their bytes swapped, two by two.
+    noise: So many messages have bits flipped.
+    slow: So long each message is underway.
+    silent: It says nothing.
+    stuck_value: It measures the same again and again.
+    wrong_id: What it says that it is: a Modbus device's number, the protocol version of a board.
+    """
+
+    says: tuple[str, ...] = ()
+    rate: Hz = 1.0
+    unplugged: Switch = False
+    half: int = 0
+    garbage: int = 0
+    reordered: int = 0
+    noise: int = 0
+    slow: Seconds = 0.0
+    silent: Switch = False
+    stuck_value: Switch = False
     wrong_id: int | None = None

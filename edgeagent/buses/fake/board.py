@@ -12,11 +12,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
+from typing import ClassVar
 
+from edgeagent.buses.fake import FakeDevice
 from edgeagent.buses.fake.port import FakePort
 from edgeagent.records import NS_PER_MS, NS_PER_S
 from edgeagent.timebase import Clock
-from firmware_bridge.codec import Decoder, decode, encode
+from firmware_bridge.codec import DELIMITER, Decoder, decode, encode
 from firmware_bridge.messages import (
     MAX_TO_BOARD_BYTES,
     PROTOCOL_VERSION,
@@ -299,3 +301,33 @@ class VirtualBoard(FakePort):
         super().unplug()
         if self._link is not None:
             self._link.unlink(missing_ok=True)
+
+
+class Motor:
+    """The same board on a fake line: `Program` of line.py."""
+
+    HAS_ID: ClassVar[bool] = True
+
+    def __init__(self, fake: FakeDevice) -> None:
+        protocol = PROTOCOL_VERSION if fake.wrong_id is None else fake.wrong_id
+        self.stuck_value = fake.stuck_value
+        self._measured: tuple[float, float] | None = None
+        self._firmware = Firmware(self._measure, fake.rate, protocol=protocol)
+        self._stepped_ns = 0
+
+    def step(self, now_ns: int, heard: bytes) -> list[bytes]:
+        self._stepped_ns = now_ns
+        frames = self._firmware.step(now_ns, heard).split(DELIMITER)[:-1]
+        return [frame + DELIMITER for frame in frames]
+
+    def due_ns(self) -> int:
+        return self._stepped_ns + STEP_NS
+
+    def _measure(self, t_s: float, relay_on: bool) -> tuple[float, float]:  # noqa: FBT001
+        if self._measured is None or not self.stuck_value:
+            self._measured = motor(t_s, relay_on)
+        return self._measured
+
+
+def program(fake: FakeDevice) -> Motor:
+    return Motor(fake)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from edgeagent.buses import Buses
 from edgeagent.buses.modbus import Line, Refused, Wiring
 from edgeagent.errors import DeviceFault
 from edgeagent.records import NS_PER_MS
@@ -35,7 +36,7 @@ def find_units(path: str, clock: Clock) -> list[Unit]:
     A read changes nothing in a Modbus device. Raises nothing: a line that cannot be set up so has no answer.
     """
     for baud, parity in SETTINGS:
-        line = Line(Wiring(path, baud, parity), clock)
+        line = Buses(clock).modbus(Wiring(path, baud, parity))
         units = [unit for number in UNITS if (unit := _ask(line, number, baud, parity))]
         line.leave(None)  # closes it
         if units:
