@@ -20,10 +20,16 @@ from edgeagent.records import NS_PER_S, Int64Array, Record
 
 
 class Wall(NamedTuple):
-    """Wall minus monotonic time in ns, and whether the kernel says that the wall clock is set."""
+    """Wall minus monotonic time in ns, whether that is known to be right, and who says so: the system, or a sensor."""
 
     offset_ns: int
     synced: bool
+    source: str = "system"
+
+
+def best_wall(system: Wall, told: Wall | None) -> Wall:
+    """The system's clock if it is set: the network sets it to milliseconds, a sensor knows tenths of a second."""
+    return system if told is None or system.synced else told
 
 
 class Clock(Protocol):
@@ -35,6 +41,10 @@ class Clock(Protocol):
 
     def wall(self) -> Wall:
         """How wall time lies over monotonic time at this moment."""
+        ...
+
+    def tell_wall(self, told: Wall) -> None:
+        """What a sensor knows of it, which counts while the system's clock is not set. From any thread."""
         ...
 
     def sleep_s(self, seconds: float) -> None: ...

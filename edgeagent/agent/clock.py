@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event
 
 from edgeagent.records import NS_PER_S
-from edgeagent.timebase import Wall
+from edgeagent.timebase import Wall, best_wall
 
 _TIME_ERROR = 5  # adjtimex(2): "clock not synchronized"
 _TIMEX_BYTES = 208
@@ -34,12 +34,16 @@ class RealClock:
     """CLOCK_MONOTONIC as it is."""
 
     speed = 1.0
+    _told: Wall | None = None
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
 
     def wall(self) -> Wall:
-        return Wall(time.time_ns() - time.monotonic_ns(), _clock_is_set())
+        return best_wall(Wall(time.time_ns() - self.now_ns(), _clock_is_set()), self._told)
+
+    def tell_wall(self, told: Wall) -> None:
+        self._told = told
 
     def sleep_s(self, seconds: float) -> None:
         time.sleep(max(seconds, 0.0))
@@ -61,9 +65,6 @@ class ScaledClock(RealClock):
     def now_ns(self) -> int:
         return self._origin_ns + round((time.monotonic_ns() - self._origin_ns) * self.speed)
 
-    def wall(self) -> Wall:
-        return Wall(time.time_ns() - self.now_ns(), _clock_is_set())
-
     def sleep_s(self, seconds: float) -> None:
         time.sleep(max(seconds, 0.0) / self.speed)
 
@@ -79,12 +80,16 @@ class VirtualClock:
     def __init__(self, now_ns: int = 0, wall: Wall = Wall(0, synced=False)) -> None:  # noqa: B008
         self._now_ns = now_ns
         self._wall = wall
+        self._told: Wall | None = None
 
     def now_ns(self) -> int:
         return self._now_ns
 
     def wall(self) -> Wall:
-        return self._wall
+        return best_wall(self._wall, self._told)
+
+    def tell_wall(self, told: Wall) -> None:
+        self._told = told
 
     def set_wall(self, wall: Wall) -> None:
         self._wall = wall

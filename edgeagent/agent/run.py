@@ -265,6 +265,7 @@ class Agent:
             "config": str(self._job.config.absolute()),
             "config_sha256": self._loaded.sha256,
             "uptime_s": round((self._clock.now_ns() - self._started_ns) / NS_PER_S, 1),
+            "clock": self._clock_status(),
             "last_error": self._last_error.text,
         }
         status |= self._store.status() | self._parts.status()
@@ -276,6 +277,11 @@ class Agent:
             f"{status['outbox'].get('waiting', 0)} records wait"
         )
         return status | {"state": state, "degraded": reasons, "summary": "; ".join([summary, *reasons])}
+
+    def _clock_status(self) -> dict[str, Any]:
+        """Whether records get their time at once, and from whom."""
+        wall = self._clock.wall()
+        return {"synced": wall.synced, "from": wall.source if wall.synced else None}
 
     # --- reload ---------------------------------------------------------------------------------------
 

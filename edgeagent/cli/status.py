@@ -83,6 +83,8 @@ def show(status: dict[str, Any]) -> None:
     )
     for reason in status["degraded"]:
         console.print(f"  {reason}", style="yellow")
+    if not status["clock"]["synced"]:
+        console.print("  the clock is not set: records get their time once it is", style="dim")
     for section, columns, rows in _sections(status):
         if rows:
             table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")

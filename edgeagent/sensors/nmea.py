@@ -3,13 +3,15 @@
     gps: {driver: nmea, port: /dev/serial/by-id/usb-u-blox_AG_u-blox_7-if00, rate: 1 Hz}
 
 RMC and GGA of one time of day make one sample; it bears the time of arrival, never the receiver's, which may leap.
-Samples are float32: a position is good to a metre or two.
+Samples are float32: a position is good to a metre or two. `clock: on` lets it give the agent its time while the
+system's clock is not set (sensors/gnss_time.py says when it is believed).
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -18,17 +20,21 @@ import numpy as np
 from pynmeagps import NMEAMessageError, NMEAParseError, NMEAReader, NMEATypeError
 
 from edgeagent.buses.ports import advice_on
-from edgeagent.buses.serial import SerialPort
-from edgeagent.config.quantities import Hz
+from edgeagent.config.quantities import Hz, Switch
 from edgeagent.errors import DeviceFault
 from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Channel, Layout
 from edgeagent.sensors import Advice, Context, Sensor
+from edgeagent.sensors.gnss_time import GnssTime
 from edgeagent.sensors.lines import MAX_LINE_BYTES, Splitter, shown
-from edgeagent.timebase import Clock
+from edgeagent.sensors.on_serial import OnSerial
+from edgeagent.timebase import Clock, Wall
+
+log = logging.getLogger(__name__)
 
 WAIT_NS = 50 * NS_PER_MS
 SILENCE_NS = 10 * NS_PER_S
 LEAP_S = 2.0
+NO_SATELLITES = ("E", "M", "S", "N")  # RMC's mode: dead reckoning, by hand, a simulator, none
 M_S_PER_KNOT = 1852 / 3600
 
 # Of the two sentences that matter, what is taken; pynmeagps gives "" for an empty field.
@@ -48,11 +54,12 @@ CHANNELS = (
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`rate` is how often the receiver says where it is."""
+    """`rate` is how often the receiver says where it is; `clock`: let it tell the agent the time, too."""
 
     port: str
     baud: int = 9600
     rate: Hz = 1.0
+    clock: Switch = False
 
 
 def layout(options: Options) -> Layout:
@@ -79,11 +86,13 @@ class Fix(NamedTuple):
 class Receiver:
     """Bytes in, fixes out; no I/O. The time is passed in, to see whether the receiver's leaps.
 
-    `counts` has what was wrong with sentences, and how often the receiver's time was not where it should be.
+    `counts` has what was wrong with sentences, and how often the receiver's time was not where it should be; `utc` is
+    its time by the last sentence of the newest data that has one and a fix.
     """
 
     def __init__(self) -> None:
         self.counts = {"bad_checksum": 0, "malformed": 0, "time_leaps": 0}
+        self.utc: datetime | None = None
         self._splitter = Splitter()
         self.restart()
 
@@ -91,11 +100,11 @@ class Receiver:
         """The port was opened anew."""
         self._splitter.restart()
         self._epoch: dict[str, Any] = {}  # RMC and GGA of one time of day
-        self._utc: tuple[datetime, int] | None = None
+        self._before: tuple[datetime, int] | None = None
 
     def feed(self, data: bytes, now_ns: int) -> list[Fix]:
         """The fixes that are complete: both sentences are there, or the next time of day has begun."""
-        fixes = []
+        fixes, self.utc = [], None
         for line in filter(bytes.strip, self._splitter.feed(data)):
             kind, said = self._sentence(line.strip())
             if not said:
@@ -116,7 +125,8 @@ class Receiver:
                 raise NMEAParseError(f"not a sentence: {shown(line)}")
             message = NMEAReader.parse(line + b"\r\n")
             kind = str(message.msgID)
-            return kind, {field: getattr(message, field) for field in FIELDS.get(kind, ())}
+            said = {field: getattr(message, field) for field in FIELDS.get(kind, ())}
+            return kind, said and said | {"mode": getattr(message, "posMode", "")}  # old receivers have none
         except (
             NMEAParseError,
             NMEAMessageError,
@@ -150,11 +160,13 @@ class Receiver:
         if not rmc["date"] or rmc["time"] == "":
             return
         utc = datetime.combine(rmc["date"], rmc["time"], UTC)
-        if self._utc is not None:
-            before, then_ns = self._utc
+        if self._before is not None:
+            before, then_ns = self._before
             drift_s = (utc - before).total_seconds() - (now_ns - then_ns) / NS_PER_S
             self.counts["time_leaps"] += abs(drift_s) > LEAP_S
-        self._utc = utc, now_ns
+        self._before = utc, now_ns
+        if rmc["status"] == "A" and rmc["mode"] not in NO_SATELLITES:
+            self.utc = utc
 
 
 def _reason(valid: bool, absent: list[str]) -> str:  # noqa: FBT001
@@ -163,21 +175,17 @@ def _reason(valid: bool, absent: list[str]) -> str:  # noqa: FBT001
     return f"the receiver does not say {', '.join(absent)}" if absent else ""
 
 
-class Nmea:
+class Nmea(OnSerial):
     """One receiver."""
 
-    truth: Callable[[int, int], str | None] | None = None
-
     def __init__(self, name: str, options: Options, clock: Clock) -> None:
-        self.port = options.port
-        self.layout: Layout | None = layout(options)
-        self._name, self._clock = name, clock
-        self._serial = SerialPort(options.port, options.baud, clock)
-        self.wake: Callable[[], None] | None = self._serial.wake
+        super().__init__(name, layout(options), options.port, options.baud, clock)
+        self._gives_time = options.clock
+        self._time = GnssTime()
+        self._told = self._doubting = False
         self._receiver = Receiver()
         self._heard_ns = self._last_ns = 0
         self._seen = b""
-        self._seq = 0
 
     def open(self) -> None:
         """Raises DeviceFault: see SerialPort.open."""
@@ -193,6 +201,8 @@ class Nmea:
         data = self._serial.read(WAIT_NS)
         now_ns = self._clock.now_ns()
         fixes = self._receiver.feed(data, now_ns)
+        if self._gives_time and self._receiver.utc is not None:
+            self._tell_time(self._receiver.utc, now_ns)
         if not fixes:
             self._seen = (self._seen + data)[-40:]
             self._check_silence(now_ns)
@@ -206,11 +216,22 @@ class Nmea:
         t_ns = np.arange(first_ns, first_ns + len(fixes))
         return Block(self._name, self._seq, t_ns, values, max(now_ns, self._last_ns), reasons=reasons)
 
-    def close(self) -> None:
-        self._serial.close()
-
     def counters(self) -> dict[str, int | float]:
-        return {f"sentences_{cause}": n for cause, n in self._receiver.counts.items()}
+        counts: dict[str, int | float] = {f"sentences_{c}": n for c, n in self._receiver.counts.items()}
+        return counts | ({"times_doubted": self._time.doubted} if self._gives_time else {})
+
+    def _tell_time(self, utc: datetime, now_ns: int) -> None:
+        """Tell the agent's clock, once the time is to be believed; say that once, and once whenever it is not."""
+        why = self._time.hear(utc, now_ns, now_ns + self._clock.wall().offset_ns)
+        if why and not self._doubting:
+            log.warning("sensor %s says that it is %s, which is not believed: %s", self._name, utc, why)
+        self._doubting = bool(why)
+        if why or self._time.offset_ns is None:
+            return
+        if not self._told:
+            self._told = True
+            log.info("sensor %s gives the agent its time: %s", self._name, utc)
+        self._clock.tell_wall(Wall(self._time.offset_ns, synced=True, source=self._name))
 
     def _check_silence(self, now_ns: int) -> None:
         if now_ns - self._heard_ns > SILENCE_NS:

@@ -10,19 +10,19 @@ A line that cannot be read is counted by its cause and becomes a row of NaN with
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 import numpy as np
 
 from edgeagent.buses.ports import advice_on
-from edgeagent.buses.serial import SerialPort
 from edgeagent.config.quantities import Hz, Seconds
 from edgeagent.errors import ConfigFault, DeviceFault
 from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Channel, Int64Array, Layout
 from edgeagent.sensors import Advice, Context, Sensor
 from edgeagent.sensors.lines import Column, CsvParser, JsonParser, KeyValueParser, LineParser
+from edgeagent.sensors.on_serial import OnSerial
 from edgeagent.timebase import Clock, SampleTimes
 
 WAIT_NS = 50 * NS_PER_MS
@@ -89,24 +89,17 @@ def _parser(options: Options) -> LineParser:
     return {"key_value": KeyValueParser, "json": JsonParser}[options.format](options.channels)
 
 
-class SerialText:
+class SerialText(OnSerial):
     """One device that prints."""
 
-    truth: Callable[[int, int], str | None] | None = None
-
     def __init__(self, name: str, options: Options, clock: Clock) -> None:
-        self.port = options.port
-        self.layout: Layout | None = layout(options)
-        self._name, self._clock = name, clock
-        self._serial = SerialPort(options.port, options.baud, clock)
-        self.wake: Callable[[], None] | None = self._serial.wake
+        super().__init__(name, layout(options), options.port, options.baud, clock)
         self._parser = _parser(options)
         rate_hz = options.rate
         self._times = SampleTimes(rate_hz, slack=max(3.0, JUMP_S * rate_hz)) if rate_hz else None
         self._latency_ns = round(options.latency * NS_PER_S)
         self._silence_ns = round(max(SILENCE_S, SILENCE_PERIODS / rate_hz) * NS_PER_S) if rate_hz else None
         self._read_ns = self._due_ns = self._last_ns = self._heard_ns = 0
-        self._seq = 0
 
     def open(self) -> None:
         """Raises DeviceFault: see SerialPort.open."""
@@ -133,9 +126,6 @@ class SerialText:
         self._seq += 1
         t_ns = self._stamp(len(values), since_ns)
         return Block(self._name, self._seq, t_ns, values, self._read_ns, reasons=reasons)
-
-    def close(self) -> None:
-        self._serial.close()
 
     def counters(self) -> dict[str, int | float]:
         counts: dict[str, int | float] = {f"lines_{cause}": n for cause, n in self._parser.faults.items()}
