@@ -7,6 +7,7 @@
     room.py     Room     eviction by worth, when room is short
     damaged.py           what can be read of a file that was set aside, row by row
     salvage.py  Salvage  queues it again
+    dispatch.py Dispatch what leaves, in which order, and what becomes of it
     desk.py     Desk     what the command line asks
     pace.py     Pace     how quickly it fills, and what is written to the card
     counts.py   Counts   counters that are committed with what they count

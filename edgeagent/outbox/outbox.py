@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -18,30 +18,22 @@ from edgeagent.errors import Bug
 from edgeagent.outbox.blobs import LARGE_BYTES, Blobs
 from edgeagent.outbox.counts import Counters, Counts
 from edgeagent.outbox.desk import Desk, Refused
+from edgeagent.outbox.dispatch import Dispatch, Queued, id_of, rows_of
 from edgeagent.outbox.files import DAMAGED, NAME, fault, is_damage, open_database, set_aside
-from edgeagent.outbox.room import PRIORITY_SHIFT, Limit, Room
-from edgeagent.outbox.routes import Kinds, Routes
+from edgeagent.outbox.room import Limit, Room
+from edgeagent.outbox.routes import NONE, Kinds, Routes
 from edgeagent.outbox.salvage import Salvage, Salvaged, unread
 from edgeagent.records import Draft, Kind, Priority, Record
 from edgeagent.timebase import Wall, rfc3339
 
 Result = TypeVar("Result")
 
-QUARANTINE_RECORDS = 200
 _ROWS_A_FILE = 1 << 32  # of one priority: more than will ever be made
 _UPSTREAM_COUNTERS = ("delivered", "rejected", "evicted", "waiting")
 _COUNTERS = ("made", *_UPSTREAM_COUNTERS)
 
 
 _Row = tuple[int, Kind, int, bytes]  # row, kind, mask of those who wait, payload
-
-
-class Queued(NamedTuple):
-    """A record that waits: its row, its id, and the whole record as MessagePack."""
-
-    row: int
-    id: str
-    payload: bytes
 
 
 class Outbox:
@@ -51,6 +43,7 @@ class Outbox:
         folder: Where `outbox.db` lies; made if it is not there.
         device, run, boot_id: What the envelope of each record says.
         upstreams: Their names, and the kinds that each wants (none: all).
+        newest: The kinds of which an upstream gets the newest first, where it wants any so.
         max_bytes: How large it may grow before the least worth makes room; its log takes up to 4 MB more.
         keep_free_bytes: It grows no further once less of the disk is free.
         large_bytes: Records of this size and more become files of their own.
@@ -67,6 +60,7 @@ class Outbox:
         boot_id: str,
         upstreams: Kinds,
         *,
+        newest: Kinds = NONE,
         max_bytes: int,
         keep_free_bytes: int = 0,
         large_bytes: int = LARGE_BYTES,
@@ -74,8 +68,6 @@ class Outbox:
     ) -> None:
         self._folder, self._device, self._run, self._boot_id = folder, device, run, boot_id
         self._encode = msgspec.msgpack.Encoder().encode
-        self._in_flight: dict[str, set[int]] = {}
-        self._first_waiting: dict[tuple[str, Priority], int] = {}
         self._unwanted, self._large_bytes = 0, large_bytes
         self._salvage: Salvage | None = None
         self._db, self.set_aside = open_database(folder)
@@ -90,50 +82,49 @@ class Outbox:
                 self._salvage = Salvage(
                     self._db, self._counts, self._routes, self._blobs, folder, self._new_row
                 )
+                self._next_row = self._first_free_rows()
+                self._dispatch = Dispatch(self._db, self._counts, self._routes, self._blobs, self._next_row)
                 self._desk = Desk(
                     self._db,
                     self._counts,
                     self._routes,
                     self._blobs,
-                    in_flight=self._flying,
+                    in_flight=self._dispatch.in_flight,
                     new_row=self._new_row,
-                    id_of=_id_of,
+                    id_of=id_of,
                 )
-                self._next_row = self._first_free_rows()
             self.next_seq = max(first_seq, self._counts.get("seq", upstream=run) + 1)
-            self.route(upstreams)
+            self.route(upstreams, newest)
         except BaseException:
             self.close()
             raise
 
     def _last_row(self, priority: Priority) -> int:
         query = "SELECT row FROM record WHERE row >= ? AND row < ? ORDER BY row DESC LIMIT 1"
-        first, end = _rows_of(priority)
+        first, end = rows_of(priority)
         found = self._db.execute(query, (first, end)).fetchone()
         return found[0] if found else first - 1
 
     def _first_free_rows(self) -> list[int]:
         """By priority (no dict: an enum is slow to hash). What files that were set aside may give back is older."""
         taken = len(list(self._folder.glob(DAMAGED))) * _ROWS_A_FILE
-        return [max(self._last_row(p) + 1, _rows_of(p)[0] + taken) for p in Priority]
+        return [max(self._last_row(p) + 1, rows_of(p)[0] + taken) for p in Priority]
 
     def _new_row(self, priority: Priority) -> int:
         self._next_row[priority] += 1
         return self._next_row[priority] - 1
 
-    def _flying(self) -> set[int]:
-        return set[int]().union(*self._in_flight.values())
+    def route(self, upstreams: Kinds, newest: Kinds = NONE) -> None:
+        """Say which upstreams there are from now on, and of which kinds each wants the newest first.
 
-    def route(self, upstreams: Kinds) -> None:
-        """Say which upstreams there are from now on. Raises StorageFault.
+        Raises StorageFault.
 
         What waited for one alone that is gone waits for the next to come; so does what was made without any.
         """
         if self._routes.filter(upstreams):
             with self._transaction():
                 self._routes.change()
-            self._first_waiting.clear()
-        self._in_flight = {name: self._in_flight.get(name, set()) for name in upstreams}
+        self._dispatch.route({name: newest.get(name, ()) for name in upstreams})
 
     # --- records come in ------------------------------------------------------------------------------
 
@@ -159,7 +150,7 @@ class Outbox:
         self._count_seq()
 
     def _make_room(self, limit: Limit, mono_ns: int, wall: Wall) -> None:
-        gap = self._room.make(limit, mono_ns, self._flying())
+        gap = self._room.make(limit, mono_ns, self._dispatch.in_flight())
         if gap and self._routes.mask(gap.kind):
             self._insert([gap], wall)
 
@@ -203,7 +194,7 @@ class Outbox:
     def _insert_large(self, rows: list[_Row]) -> None:
         """Their payloads into files first, durable before the rows are."""
         named = [
-            (row, kind, mask, self._encode({"id": _decode_id(payload).id}), self._blobs.put(payload))
+            (row, kind, mask, self._encode({"id": id_of(payload, row)}), self._blobs.put(payload))
             for row, kind, mask, payload in rows
         ]
         self._blobs.sync()
@@ -218,40 +209,16 @@ class Outbox:
 
     # --- records go out -------------------------------------------------------------------------------
 
-    def take(self, upstream: str, max_records: int, max_bytes: int) -> list[Queued]:
+    def take(
+        self, upstream: str, max_records: int, max_bytes: int, least: Priority = Priority.BULK
+    ) -> list[Queued]:
         """What an upstream should get next, by priority, then age; at least one record if any waits.
 
-        They are in flight, and not taken again, until they are settled. Raises StorageFault.
+        Nothing of a lesser priority than `least`; what has been passed over for long goes first
+        (dispatch.py). They are in flight, and not taken again, until they are settled. Raises StorageFault.
         """
-        taken: list[Queued] = []
-        room_bytes = max_bytes
         with self._faults():
-            for row, payload in self._waiting(upstream):
-                room_bytes -= len(payload)
-                if taken and (room_bytes < 0 or len(taken) >= max_records):
-                    break
-                taken.append(Queued(row, _id_of(payload, row), payload))
-        self._in_flight[upstream].update(queued.row for queued in taken)
-        return taken
-
-    def _waiting(self, upstream: str) -> Iterator[tuple[int, bytes]]:
-        """Rows and payloads that wait and are not in flight, the most worth first, then the oldest.
-
-        Remembers where each priority's first is, in flight or not: a slow upstream's backlog is not searched
-        through for a quick one's next record.
-        """
-        query = (
-            "SELECT row, payload, file FROM record WHERE row >= ? AND row < ? AND waiting & ? ORDER BY row"
-        )
-        in_flight = self._in_flight[upstream]
-        for priority in sorted(Priority, reverse=True):
-            first, end = _rows_of(priority)
-            start = self._first_waiting.get((upstream, priority), first)
-            self._first_waiting[upstream, priority] = self._next_row[priority]
-            for row, payload, file in self._db.execute(query, (start, end, self._routes.bit(upstream))):
-                self._first_waiting[upstream, priority] = min(row, self._first_waiting[upstream, priority])
-                if row not in in_flight:
-                    yield row, (file and self._blobs.read(file)) or payload
+            return self._dispatch.take(upstream, max_records, max_bytes, least)
 
     def settle(
         self,
@@ -265,45 +232,13 @@ class Outbox:
         Rows that are not in flight are passed over: the outbox was opened anew since, and hands them out
         again. Raises StorageFault.
         """
-        in_flight = self._in_flight.get(upstream, set())
-        gone = [row for row in (*accepted, *rejected) if row in in_flight]
-        if gone:
+        delivered = self._dispatch.flying(upstream, accepted)
+        refused = {row: rejected[row] for row in self._dispatch.flying(upstream, rejected)}
+        if delivered or refused:
             with self._transaction():
-                for row in gone:
-                    self._settle_one(upstream, row, rejected.get(row))
-        in_flight.difference_update(gone, kept)
-
-    def _settle_one(self, upstream: str, row: int, refusal: str | None) -> None:
-        query = "SELECT kind, waiting, accepted, file FROM record WHERE row = ?"
-        kind, waiting, accepted, file = self._db.execute(query, (row,)).fetchone()
-        self._counts.add("waiting", kind, upstream, -1)
-        self._counts.add("delivered" if refusal is None else "rejected", kind, upstream)
-        if refusal is not None:
-            self._counts.add("rejected", kind)
-            self._quarantine(upstream, row, refusal)
-        elif not accepted:
-            self._counts.add("delivered", kind)
-        waiting &= ~self._routes.bit(upstream)
-        if waiting:
-            values = (waiting, accepted or refusal is None, row)
-            self._db.execute("UPDATE record SET waiting = ?, accepted = ? WHERE row = ?", values)
-        else:
-            self._counts.add("waiting", kind, n=-1)
-            self._db.execute("DELETE FROM record WHERE row = ?", (row,))
-            self._blobs.release([file])
-
-    def _quarantine(self, upstream: str, row: int, reason: str) -> None:
-        """Keep a refused record aside, to be shown; of many the newest."""
-        query = "SELECT kind, payload, file FROM record WHERE row = ?"
-        kind, payload, file = self._db.execute(query, (row,)).fetchone()
-        number = self._db.execute(
-            "INSERT INTO quarantine (id, kind, upstream, reason, payload, file) VALUES (?, ?, ?, ?, ?, ?)",
-            (_id_of(payload, row), kind, upstream, reason, payload, file),
-        ).lastrowid
-        last = (number or 0) - QUARANTINE_RECORDS
-        files = self._db.execute("SELECT file FROM quarantine WHERE number <= ?", (last,)).fetchall()
-        self._db.execute("DELETE FROM quarantine WHERE number <= ?", (last,))
-        self._blobs.release(file for (file,) in files)
+                self._dispatch.accepted(upstream, delivered)
+                self._dispatch.rejected(upstream, refused)
+        self._dispatch.land(upstream, [*delivered, *refused], kept)
 
     # --- what was set aside comes back ------------------------------------------------------------------
 
@@ -323,7 +258,7 @@ class Outbox:
             finished = self._salvage.step()
             self._make_room(limit, mono_ns, wall)
             self._count_seq()
-        self._first_waiting.clear()
+        self._dispatch.look_again()
         return self._salvage.finish() if finished else None
 
     # --- state ----------------------------------------------------------------------------------------
@@ -341,7 +276,7 @@ class Outbox:
         """Change something, all of it or nothing. Raises StorageFault."""
         with self._transaction():
             result = do(self._desk)
-        self._first_waiting.clear()
+        self._dispatch.look_again()
         return result
 
     def counters(self) -> Counters:
@@ -379,7 +314,7 @@ class Outbox:
             except BaseException:
                 self._counts.rolled_back()
                 self._blobs.rolled_back()
-                self.next_seq, self._next_row = next_seq, next_row
+                self.next_seq, self._next_row[:] = next_seq, next_row
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
@@ -399,23 +334,3 @@ class Outbox:
                 with suppress(OSError):  # then it is found again, and set aside, when it is opened
                     self.set_aside = set_aside(self._folder / NAME, str(e))
             raise fault(e, self._folder) from e
-
-
-class _Id(msgspec.Struct, frozen=True):
-    id: str
-
-
-_decode_id = msgspec.msgpack.Decoder(_Id).decode
-
-
-def _id_of(payload: bytes, row: int) -> str:
-    """A record's id; where the disk has altered it, a name by which it can still be refused."""
-    try:
-        return _decode_id(payload).id
-    except ValueError:
-        return f"unreadable/{row}"
-
-
-def _rows_of(priority: Priority) -> tuple[int, int]:
-    """The first row of a priority, and the first of the next."""
-    return priority << PRIORITY_SHIFT, (priority + 1) << PRIORITY_SHIFT

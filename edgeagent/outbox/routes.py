@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 
 from edgeagent.errors import StorageFault
 from edgeagent.outbox.blobs import Blobs
@@ -12,6 +13,8 @@ from edgeagent.records import Kind
 
 Kinds = Mapping[str, Collection[Kind]]
 """The upstreams by name, and the kinds of records that each wants; none means all."""
+
+NONE: Kinds = MappingProxyType({})
 
 UNCLAIMED = 1
 """Bit 0: nobody waits for the record, because there was no upstream, or the one there was is gone."""
