@@ -54,6 +54,8 @@ def join(
 
     Raises ConfigFault saying which channel, unit or rate does not fit.
     """
+    if wanted is not None and wanted.shape:
+        raise ConfigFault("the model takes pictures", expected="one camera alone, as in `input: front`")
     offered = dict(_offered(inputs, layouts))
     used = {sensor: layouts[sensor] for sensor in sensors_of(inputs)}
     for sensor, layout in used.items():

@@ -81,12 +81,13 @@ class PipelinePlan(NamedTuple):
 
 
 class Request(NamedTuple):
-    """Run this model on float32[n, channels]; exactly one `Arrival` answers it."""
+    """Run this model on float32[n, channels], or on pictures; exactly one `Arrival` answers it."""
 
     model: str
     pipeline: str
     window_seq: int
     values: Float32Array
+    pictures: tuple[bytes, ...] = ()
 
 
 class Arrival(NamedTuple):
@@ -302,7 +303,9 @@ class Core:
                 self._predict(plan, window, skipped, now_ns, effects)
             else:
                 self._waiting[plan.name, window.seq] = window
-                effects.requests.append(Request(plan.model.key, plan.name, window.seq, window.values))
+                effects.requests.append(
+                    Request(plan.model.key, plan.name, window.seq, window.values, window.pictures)
+                )
         self.counts.windows[plan.name] = windows.closed
         self.counts.windows_unpredicted[plan.name] += windows.overrun - swallowed_before
 
@@ -409,7 +412,7 @@ def fit_inputs(
     if not _is_one_sensor(inputs):
         join(inputs, layouts, wanted, length_s)
     elif wanted is not None:
-        fit(layouts[inputs[0]], wanted)
+        fit(layouts[inputs[0]], wanted, length_s)
 
 
 def _windows(plan: PipelinePlan, rings: Mapping[str, Ring], closed: int) -> Windows | JoinedWindows:

@@ -39,11 +39,17 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Layout(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a sensor's blocks hold: channels in column order, the nominal sample rate, and what took them."""
+    """What a sensor's blocks hold: channels in column order, the nominal sample rate, and what took them.
+
+    `pictures`: beside each sample there is a picture, as a file. A model that takes pictures has a `shape`, (height,
+    width): each is scaled to that, and the channels are those of a pixel.
+    """
 
     rate_hz: float
     channels: tuple[Channel, ...]
     source: Source | None = None
+    pictures: bool = False
+    shape: tuple[int, ...] = ()
 
     def index(self, channel: str) -> int:
         """The column of a channel. Raises KeyError naming the channels that there are."""
@@ -58,7 +64,8 @@ class Block(msgspec.Struct, frozen=True, eq=False):
 
     `t_mono_ns` int64[n] is each sample's time, `values` float32[n, channels] in the units of the layout.
     A reading that failed is NaN and has a reason, never 0.0. `lost` counts the samples missing *before*
-    this block; `t_read_ns` is when the read that delivered the block returned.
+    this block; `t_read_ns` is when the read that delivered the block returned. `pictures` are a camera's, one a
+    sample, each the file as the camera made it; b"" where the reading failed.
     """
 
     sensor: str
@@ -68,10 +75,14 @@ class Block(msgspec.Struct, frozen=True, eq=False):
     t_read_ns: int
     lost: int = 0
     reasons: tuple[str, ...] = ()
+    pictures: tuple[bytes, ...] = ()
 
 
 class Window(msgspec.Struct, frozen=True, eq=False):
-    """A pipeline's input: `values` float32[n, channels] at `rate_hz`; a missing sample is a row of NaN."""
+    """A pipeline's input: `values` float32[n, channels] at `rate_hz`; a missing sample is a row of NaN.
+
+    For a model that takes pictures they are in `pictures`, as files, and `values` is what came beside them.
+    """
 
     pipeline: str
     seq: int
@@ -82,6 +93,7 @@ class Window(msgspec.Struct, frozen=True, eq=False):
     layout: Layout
     values: Float32Array
     missing_fraction: float
+    pictures: tuple[bytes, ...] = ()
 
 
 Skipped = Literal["missing", "stale", "worker", "quarantined"]

@@ -6,16 +6,40 @@ window 1 % sooner and misses nothing, while a hole in time or a loss that the dr
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeagent.errors import ConfigFault
 from edgeagent.records import NS_PER_S, Block, Float32Array, Int64Array, Layout, Window
 
 GAP_PERIODS = 1.75  # more than this between two samples is a hole, not jitter
 _SLACK_S = 2.0  # the longest block that may arrive at once without a window being overrun
+PICTURES_BYTES = 32_000_000  # of one camera's, in memory: ten seconds at 30 Hz and 100 kB
+
+
+class Album:
+    """The pictures beside a ring's samples, by their times; of more than PICTURES_BYTES the oldest go first."""
+
+    def __init__(self) -> None:
+        self._pictures: deque[tuple[int, bytes]] = deque()
+        self._bytes = 0
+
+    def add(self, block: Block, oldest_ns: int) -> None:
+        """A block's; those before `oldest_ns` are not needed any more."""
+        for t_ns, picture in zip(block.t_mono_ns.tolist(), block.pictures, strict=True):
+            if picture:
+                self._pictures.append((t_ns, picture))
+                self._bytes += len(picture)
+        while self._pictures and (self._pictures[0][0] < oldest_ns or self._bytes > PICTURES_BYTES):
+            self._bytes -= len(self._pictures.popleft()[1])
+
+    def between(self, t_start_ns: int, t_end_ns: int) -> list[tuple[int, bytes]]:
+        """Time and file of each that is held of a stretch of time, both ends inclusive."""
+        return [one for one in self._pictures if t_start_ns <= one[0] <= t_end_ns]
 
 
 class Ring:
@@ -37,6 +61,7 @@ class Ring:
         self._fill = 0
         self.samples = 0
         self.missing = 0
+        self.album = Album()
 
     @property
     def end(self) -> int:
@@ -62,6 +87,8 @@ class Ring:
         self._append(block.t_mono_ns[at:], block.values[at:])
         self.samples += len(block.values)
         self.missing += missing
+        if block.pictures:
+            self.album.add(block, int(self._t_ns[self.start - self._base]))
         return missing
 
     def _empty_slots(self, block: Block) -> Int64Array:
@@ -134,7 +161,7 @@ class Windows:
         self._pipeline = pipeline
         self._ring = ring
         self._wanted = wanted
-        self._factor, self._columns = fit(ring.layout, wanted)
+        self._factor, self._columns = fit(ring.layout, wanted, length_s)
         self._length = round(length_s * wanted.rate_hz) * self._factor
         self._hop = max(round(hop_s * ring.layout.rate_hz), 1)
         self._start = ring.end
@@ -157,6 +184,7 @@ class Windows:
         values = values[:, self._columns]
         missing = np.isnan(values).any(axis=1)
         missing_fraction = float(missing.mean())
+        pictures = self._pictures(t_ns, missing) if self._wanted.shape else ()
         filled = fill(values) if 0.0 < missing_fraction < 1.0 else values
         self.closed += 1
         return Window(
@@ -169,14 +197,27 @@ class Windows:
             layout=self._wanted,
             values=decimate(filled, self._factor) if self._factor > 1 else filled,
             missing_fraction=missing_fraction,
+            pictures=pictures,
         )
 
+    def _pictures(self, t_ns: Int64Array, missing: npt.NDArray[np.bool_]) -> tuple[bytes, ...]:
+        """One a sample of the model, the newest; where that is missing the one before it, or else the next."""
+        held = dict(self._ring.album.between(int(t_ns[0]), int(t_ns[-1])))
+        slots = zip(t_ns.tolist(), missing.tolist(), strict=True)
+        pictures = [b"" if gone else held.get(t, b"") for t, gone in slots]
+        last = next(filter(None, pictures), b"")
+        return tuple(last := picture or last for picture in pictures)[self._factor - 1 :: self._factor]
 
-def fit(have: Layout, wanted: Layout) -> tuple[int, list[int]]:
+
+def fit(have: Layout, wanted: Layout, length_s: float) -> tuple[int, list[int]]:
     """How a sensor serves a model: the decimation factor, and the sensor's column for each wanted channel.
+
+    All columns for a model that takes pictures; if it takes one at a time, it is all the same how fast they come.
 
     Raises ConfigFault saying which channel, unit or rate does not fit.
     """
+    if wanted.shape:
+        return _fit_pictures(have, wanted, length_s), list(range(len(have.channels)))
     units = {c.name: c.unit for c in have.channels}
     names = ", ".join(units)
     for channel in wanted.channels:
@@ -189,13 +230,24 @@ def fit(have: Layout, wanted: Layout) -> tuple[int, list[int]]:
                 f"the sensor gives {channel.name} in {units[channel.name]}",
                 expected=f"{channel.unit}, which the model was trained on",
             )
+    return _factor(have, wanted), [have.index(c.name) for c in wanted.channels]
+
+
+def _fit_pictures(have: Layout, wanted: Layout, length_s: float) -> int:
+    if not have.pictures:
+        raise ConfigFault("the model takes pictures", expected="a camera, and this sensor is none")
+    is_still = round(length_s * wanted.rate_hz) == 1
+    return 1 if is_still else _factor(have, wanted)
+
+
+def _factor(have: Layout, wanted: Layout) -> int:
     factor = have.rate_hz / wanted.rate_hz
     if round(factor) < 1 or abs(factor - round(factor)) > 1e-6 * factor:
         raise ConfigFault(
             f"the sensor runs at {have.rate_hz:g} Hz",
             expected=f"{wanted.rate_hz:g} Hz or an integer multiple of it, which the model was trained on",
         )
-    return round(factor), [have.index(c.name) for c in wanted.channels]
+    return round(factor)
 
 
 def fill(values: Float32Array) -> Float32Array:

@@ -130,10 +130,10 @@ def test_fill_interpolates_inside_and_holds_at_the_ends() -> None:
 
 def test_a_sensor_fits_a_model_by_channel_name_unit_and_integer_rate() -> None:
     x, y = Channel("x", "m/s2", 0.1), Channel("y", "rad/s")
-    assert fit(Layout(200.0, (y, x)), Layout(50.0, (Channel("x", "m/s2"),))) == (4, [1])
+    assert fit(Layout(200.0, (y, x)), Layout(50.0, (Channel("x", "m/s2"),)), 1.0) == (4, [1])
     with pytest.raises(ConfigFault, match=r"120 Hz; expected 50 Hz or an integer multiple"):
-        fit(Layout(120.0, (x,)), LAYOUT)
+        fit(Layout(120.0, (x,)), LAYOUT, 1.0)
     with pytest.raises(ConfigFault, match="wants channel x; expected one of the sensor's: y"):
-        fit(Layout(50.0, (y,)), LAYOUT)
+        fit(Layout(50.0, (y,)), LAYOUT, 1.0)
     with pytest.raises(ConfigFault, match="gives x in g; expected m/s2"):
-        fit(Layout(50.0, (Channel("x", "g"),)), LAYOUT)
+        fit(Layout(50.0, (Channel("x", "g"),)), LAYOUT, 1.0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Callable
+from contextlib import suppress
 
 from edgeagent.agent.threads import Inbox
-from edgeagent.errors import BundleFault, InferenceFault
+from edgeagent.errors import BundleFault, DeviceFault, InferenceFault
 from edgeagent.inference import Engine
 from edgeagent.pipeline import Arrival, Request
 from edgeagent.records import Skipped
@@ -31,16 +32,27 @@ class Lane:
         self.stale = 0
 
     def submit(self, request: Request) -> None:
-        """Never waits: when the model is slower than its windows, the oldest request goes unanswered."""
-        while self._requests.qsize() >= LANE_REQUESTS:
-            try:
-                oldest = self._requests.get_nowait()
-            except queue.Empty:
-                break
-            if oldest is not None:
+        """Never waits: when the model is slower than its windows, the oldest request goes unanswered.
+
+        Of a pipeline's pictures only the newest waits: what stands before a camera is of interest now.
+        """
+        waiting = self._taken_back()
+        for n, earlier in enumerate(waiting):
+            replaced = bool(request.pictures) and earlier.pipeline == request.pipeline
+            if replaced or len(waiting) - n >= LANE_REQUESTS:
                 self.stale += 1
-                self._inbox.put(Arrival(oldest.pipeline, oldest.window_seq, skipped="stale"))
+                self._inbox.put(Arrival(earlier.pipeline, earlier.window_seq, skipped="stale"))
+            else:
+                self._requests.put(earlier)
         self._requests.put(request)
+
+    def _taken_back(self) -> list[Request]:
+        """All that waits, out of the queue."""
+        waiting: list[Request | None] = []
+        with suppress(queue.Empty):
+            while True:
+                waiting.append(self._requests.get_nowait())
+        return [request for request in waiting if request is not None]
 
     def run(self, alive: Callable[[], None]) -> None:
         try:
@@ -79,7 +91,9 @@ class Lane:
 def ask_engine(engine: Engine, request: Request) -> Arrival:
     """Run the model once; a failure is an arrival too."""
     try:
-        answer = engine.predict(request.values)
+        answer = engine.predict(request.pictures or request.values)
+    except DeviceFault as fault:  # what the camera sent is no picture
+        return Arrival(request.pipeline, request.window_seq, skipped="missing", error=str(fault))
     except (InferenceFault, BundleFault) as fault:
         skipped: Skipped = "quarantined" if engine.status()["state"] == "quarantined" else "worker"
         return Arrival(request.pipeline, request.window_seq, skipped=skipped, error=str(fault))

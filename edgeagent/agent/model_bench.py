@@ -77,12 +77,12 @@ def bench(bundle: Bundle, threads: Sequence[int], calls: int, clock: Clock) -> I
 def labelled_windows(bundle: Bundle) -> Iterator[tuple[Float32Array, str]]:
     """The windows of the bundle's `recording/` by its own hop that lie in one label, each with it."""
     folder = bundle.folder / "recording"
-    if not folder.is_dir():
+    if not folder.is_dir() or bundle.layout.shape:  # of pictures a recording has no arrays
         return
     recording = Recording(folder)
     for sensor, layout in recording.header.sensors.items():
         try:
-            factor, columns = fit(layout, bundle.layout)
+            factor, columns = fit(layout, bundle.layout, bundle.window_s)
         except Fault:
             continue
         t_ns, values = recording.series(sensor)

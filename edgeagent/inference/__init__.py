@@ -35,12 +35,12 @@ class Engine(Protocol):
         """
         ...
 
-    def predict(self, values: Float32Array) -> Answer:
-        """Scores of one window: float32[n, channels] in the bundle's units, gaps filled.
+    def predict(self, values: Float32Array | tuple[bytes, ...]) -> Answer:
+        """Scores of one window: float32[n, channels] in the bundle's units, gaps filled; or its pictures, as files.
 
         Called by the lane's thread. Raises InferenceFault if the window holds NaN or the model died, hung past its
-        deadline, is backing off or is quarantined, and BundleFault if a fresh start refused it; during a back-off it
-        raises at once.
+        deadline, is backing off or is quarantined, BundleFault if a fresh start refused it, and DeviceFault if a
+        picture is none; during a back-off it raises at once.
         """
         ...
 

@@ -28,6 +28,9 @@ from edgeagent.records import Channel, Layout
 
 _FILE = "bundle.yaml"
 _SHA256 = re.compile("[0-9a-f]{64}")
+_LONGEST_SIDE = 4096
+PIXEL = ("red", "green", "blue")
+"""The channels of a picture, in this order, each from 0 to 255."""
 
 
 class ChannelKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +50,10 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """`tensors`: where a model has several inputs, which channels each takes."""
+    """`tensors`: where a model has several inputs, which channels each takes.
+
+    `shape`: [height, width] of the pictures that a model takes; its channels are those of a pixel: red, green, blue.
+    """
 
     channels: list[ChannelKeys]
     rate: Hz
@@ -56,8 +62,11 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     max_missing: Fraction = 0.05
     scaling: Scaling
     tensors: dict[str, list[str]] = {}
+    shape: list[int] = []
 
     def __post_init__(self) -> None:
+        if self.shape:
+            self._must_be_of_pixels()
         count = len(self.channels)
         if count == 0 or len({c.name for c in self.channels}) < count:
             raise ConfigFault("none, or one twice", where="channels", expected="each channel once")
@@ -74,6 +83,14 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
         if unknown or not all(self.tensors.values()):
             found = ", ".join(sorted(unknown)) or "an input without a channel"
             raise ConfigFault(found, where="tensors", expected=f"some of {', '.join(names)} for each")
+
+    def _must_be_of_pixels(self) -> None:
+        if len(self.shape) != 2 or not 0 < min(self.shape) <= max(self.shape) <= _LONGEST_SIDE:
+            expected = f"[height, width], each from 1 to {_LONGEST_SIDE}"
+            raise ConfigFault(str(self.shape), where="shape", expected=expected)
+        if tuple(c.name for c in self.channels) != PIXEL:
+            found = ", ".join(c.name for c in self.channels)
+            raise ConfigFault(found, where="channels", expected=f"{', '.join(PIXEL)}, as `shape` means pictures")
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,6 +207,11 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         """How many samples a window has."""
         return round(self.window_s * self.layout.rate_hz)
 
+    @property
+    def rows(self) -> int:
+        """How many rows of channels the model takes: a sample each, or of pictures a pixel each, line by line."""
+        return self.samples * math.prod(self.layout.shape)
+
 
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle, without reading its models. Raises BundleFault with all that is wrong with it."""
@@ -198,7 +220,11 @@ def load_bundle(folder: Path) -> Bundle:
         folder=folder,
         name=keys.name,
         version=keys.version,
-        layout=Layout(keys.input.rate, tuple(Channel(c.name, c.unit) for c in keys.input.channels)),
+        layout=Layout(
+            keys.input.rate,
+            tuple(Channel(c.name, c.unit) for c in keys.input.channels),
+            shape=tuple(keys.input.shape),
+        ),
         window_s=keys.input.window,
         hop_s=keys.input.hop,
         max_missing=keys.input.max_missing,

@@ -85,7 +85,7 @@ class ModelEngine(ABC):
 
     def __init__(self, bundle: Bundle, requested: Requested, clock: Clock) -> None:
         self.bundle = bundle
-        self._shape = (bundle.samples, len(bundle.layout.channels))
+        self._shape = (bundle.rows, len(bundle.layout.channels))
         self._choices = choices_for(bundle, requested)
         self._requested = spoken(requested)
         self._clock = clock
@@ -111,7 +111,9 @@ class ModelEngine(ABC):
         with self._lock:
             self._start()
 
-    def predict(self, values: Float32Array) -> Answer:
+    def predict(self, values: Float32Array | tuple[bytes, ...]) -> Answer:
+        if isinstance(values, tuple):
+            values = self._seen(values)
         self._refuse_unfit(values)
         with self._lock:
             if self._running is None:
@@ -146,6 +148,14 @@ class ModelEngine(ABC):
         self._drop()
         self._drop_probe()
         self._lock.release()
+
+    def _seen(self, pictures: tuple[bytes, ...]) -> Float32Array:
+        """The pixels of pictures, float32[rows, 3] from 0 to 255. Raises DeviceFault for what is no picture."""
+        from edgeagent.buses.camera.picture import decode  # Pillow, only where there are pictures
+
+        height, width = self.bundle.layout.shape
+        pixels = [decode(picture, width, height).reshape(-1, 3) for picture in pictures]
+        return np.concatenate(pixels, dtype=np.float32)
 
     def _ask(self, values: Float32Array) -> Answer:
         assert self._runner is not None
@@ -286,7 +296,7 @@ def signature(bundle: Bundle) -> Signature:
     """What the runtime must know of a bundle."""
     columns = {channel.name: i for i, channel in enumerate(bundle.layout.channels)}
     return Signature(
-        bundle.samples,
+        bundle.rows,
         len(columns),
         len(bundle.labels),
         bundle.scaling.mean,

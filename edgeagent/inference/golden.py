@@ -43,7 +43,7 @@ def load_golden(bundle: Bundle) -> Golden:
             expected="the arrays inputs and outputs",
             hint="Copy the bundle again",
         ) from e
-    shapes = (bundle.samples, len(bundle.layout.channels)), (len(bundle.labels),)
+    shapes = (bundle.rows, len(bundle.layout.channels)), (len(bundle.labels),)
     count = len(golden.inputs)
     if (
         count == 0

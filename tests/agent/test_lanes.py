@@ -32,7 +32,7 @@ class SlowModel:
         if self.fault:
             raise self.fault
 
-    def predict(self, values: Float32Array) -> Answer:
+    def predict(self, values: Float32Array | tuple[bytes, ...]) -> Answer:
         del values
         self.asked.set()
         self.let.wait()
