@@ -25,6 +25,7 @@ LONGEST_FILE_LINES = 500
 LAYERS = (
     ("errors", "packing", "records", "timebase", "recording"),
     ("config",),
+    ("units",),
     ("buses",),
     (
         "sensors",
@@ -45,7 +46,7 @@ LAYERS = (
     ("cli", "demo"),
     ("__main__",),
 )
-PEERS_APART = LAYERS[3]
+PEERS_APART = LAYERS[4]
 
 # What stands outside the layers. `collector` is another program, on another machine.
 COLLECTOR_IMPORTS = (

@@ -1,69 +1,21 @@
-"""`unit: degF`: the same quantity in another unit. Factors are those of NIST SP 811, appendix B."""
+"""`unit: degF`: the same quantity in another unit."""
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
+from edgeagent import units
 from edgeagent.conditioning import Step
-from edgeagent.config.findings import listed, nearest
-from edgeagent.errors import ConfigFault
 from edgeagent.records import Channel
-
-# What one of each is worth in the first of its kind, and what must be added then.
-_KINDS: tuple[dict[str, tuple[float, float]], ...] = (
-    {"K": (1, 0), "degC": (1, 273.15), "degF": (5 / 9, 459.67 * 5 / 9)},
-    {"m/s2": (1, 0), "g": (9.80665, 0), "mg": (9.80665e-3, 0)},
-    {"rad": (1, 0), "deg": (math.pi / 180, 0)},
-    {"rad/s": (1, 0), "deg/s": (math.pi / 180, 0), "rpm": (math.pi / 30, 0)},
-    {
-        "Pa": (1, 0),
-        "hPa": (100, 0),
-        "mbar": (100, 0),
-        "kPa": (1e3, 0),
-        "bar": (1e5, 0),
-        "psi": (6894.757293168361, 0),
-        "mmHg": (133.322387415, 0),
-    },
-    {"V": (1, 0), "mV": (1e-3, 0), "uV": (1e-6, 0), "kV": (1e3, 0)},
-    {"A": (1, 0), "mA": (1e-3, 0), "uA": (1e-6, 0)},
-    {"W": (1, 0), "mW": (1e-3, 0), "kW": (1e3, 0)},
-    {"J": (1, 0), "Wh": (3600, 0), "kWh": (3.6e6, 0)},
-    {"m3/s": (1, 0), "m3/h": (1 / 3600, 0), "L/s": (1e-3, 0), "L/min": (1 / 60e3, 0)},
-    {"m3": (1, 0), "L": (1e-3, 0), "mL": (1e-6, 0)},
-    {"m": (1, 0), "mm": (1e-3, 0), "cm": (1e-2, 0), "km": (1e3, 0), "in": (0.0254, 0), "ft": (0.3048, 0)},
-    {"m/s": (1, 0), "km/h": (1 / 3.6, 0), "kn": (1852 / 3600, 0), "mph": (0.44704, 0)},
-    {"Hz": (1, 0), "kHz": (1e3, 0), "/min": (1 / 60, 0)},
-    {"s": (1, 0), "ms": (1e-3, 0), "min": (60, 0), "h": (3600, 0)},
-    {"1": (1, 0), "%": (0.01, 0)},
-)
 
 
 class Options(msgspec.Struct, frozen=True):
     to: str
 
     def __post_init__(self) -> None:
-        known = [unit for kind in _KINDS for unit in kind]
-        if self.to not in known:
-            expected = f"one of {', '.join(known)}"
-            raise ConfigFault(
-                "not a unit that is known",
-                where=repr(self.to),
-                expected=expected,
-                hint=nearest(self.to, known),
-            )
+        units.must_be_known(self.to)
 
 
 def build(options: Options, channel: Channel) -> Step:
-    kind = next(kind for kind in _KINDS if options.to in kind)
-    if channel.unit not in kind:
-        raise ConfigFault(
-            f"{channel.name} is in {channel.unit or 'no unit'}, which no {options.to} can be made of",
-            expected=f"a channel in {listed(kind)}",
-        )
-    (factor, offset), (factor_to, offset_to) = kind[channel.unit], kind[options.to]
-    return Step(
-        Channel(channel.name, options.to),
-        lambda values, _: (values * factor + offset - offset_to) / factor_to,
-    )
+    convert = units.converter(channel, options.to)
+    return Step(Channel(channel.name, options.to), lambda values, _: convert(values))

@@ -57,6 +57,8 @@ _WORD = {
     "upstream": "upstream",
     "decisions": "action",
     "sampling": "sampling policy",
+    "inference.preprocess": "preprocessing step",
+    "inference.tasks": "task",
 }
 
 

@@ -1,0 +1,19 @@
+"""`high_pass: 1 Hz`: a Butterworth filter that keeps what is quicker."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgeagent.config.quantities import Hz, Switch
+from edgeagent.inference.preprocess import Form, Step, butterworth
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    from_: Hz = msgspec.field(name="from")
+    order: butterworth.Order = 4
+    zero_phase: Switch = False
+
+
+def build(options: Options, given: Form) -> Step:
+    band = butterworth.Band(options.from_, None)
+    return butterworth.build(given, band, options.order, zero_phase=options.zero_phase)
