@@ -27,6 +27,11 @@ class Answer(NamedTuple):
 class Engine(Protocol):
     """A model that is loaded, asked, watched and, where it must be, started again."""
 
+    @property
+    def device(self) -> str:
+        """What its next request is computed on: one device computes one request at a time."""
+        ...
+
     def start(self) -> None:
         """Load the model and pass its golden vectors; called by the lane's thread.
 

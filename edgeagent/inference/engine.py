@@ -17,7 +17,7 @@ from edgeagent.errors import Bug, BundleFault, InferenceFault
 from edgeagent.inference import Answer
 from edgeagent.inference.bundle import Bundle
 from edgeagent.inference.choices import Choice, Requested, choices_for, spoken
-from edgeagent.inference.faults import AcceleratorFault, WorkerDied
+from edgeagent.inference.faults import AcceleratorFault, Displaced, WorkerDied
 from edgeagent.inference.golden import check_golden
 from edgeagent.inference.recovery import Recovery
 from edgeagent.inference.tensors import Scored, Signature
@@ -103,6 +103,15 @@ class ModelEngine(ABC):
         self._clipped = 0.0  # the sum of each answer's share
         self._files: object = None  # what the bundle's files were when it came into quarantine
 
+    @property
+    def device(self) -> str:
+        return self._choice.accelerator.name
+
+    @property
+    def _choice(self) -> Choice:
+        """What serves, or is tried next."""
+        return self._choices[self._recovery.choice]
+
     @abstractmethod
     def _make_runner(self, choice: Choice) -> Runner:
         """A runner that has begun to load. Raises BundleFault or InferenceFault."""
@@ -162,7 +171,10 @@ class ModelEngine(ABC):
         assert self._running is not None
         (variant, accelerator), asked_ns = self._running, self._clock.now_ns()
         try:
-            scored = self._runner.predict(values)
+            scored = self._runner.predict(self.bundle.chain(values))
+        except Displaced as e:
+            self._displaced(e)
+            return self._ask(values)
         except InferenceFault as e:
             self._restarts += 1
             self._failed(self._running, e)
@@ -177,12 +189,15 @@ class ModelEngine(ABC):
     def _start(self) -> None:
         """Load the first choice that will, as far as the back-off allows."""
         while self._running is None:
-            choice = self._choices[self._recovery.choice]
+            choice = self._choice
             try:
                 self._runner = self._make_runner(choice)
                 if self._closed:
                     raise InferenceFault(f"model {self.bundle.name} is closed")
                 self._serve_with(self._runner, self._recovery.choice)
+            except Displaced as e:
+                self._drop()
+                self._last_error = f"{choice}: {e}"
             except (BundleFault, InferenceFault) as e:
                 self._failed(choice, e)
                 if not self._recovery.is_due(self._clock.now_ns()):
@@ -192,12 +207,20 @@ class ModelEngine(ABC):
         """Let the runner serve, if it loads and passes its golden vectors. Raises BundleFault or InferenceFault."""
         choice = self._choices[index]
         self._loaded = runner.load()
-        check_golden(self.bundle, str(choice), lambda values: runner.predict(values).scores)
+        chain = self.bundle.chain
+        check_golden(self.bundle, str(choice), lambda values: runner.predict(chain(values)).scores)
         self._why = f"{choice} is the first of the bundle's variants for {self._requested}"
         if index:
             self._why = f"{choice}, because {self._last_error}"
         self._runner, self._running = runner, choice
         self._recovery.loaded(index, self._clock.now_ns())
+
+    def _displaced(self, fault: Displaced) -> None:
+        """A neighbour took the worker with it: load the model again, which costs it nothing but the time."""
+        self._restarts += 1
+        self._last_error = f"{self._running}: {fault}"
+        self._drop()
+        self._start()
 
     def _failed(self, choice: Choice, fault: BundleFault | InferenceFault) -> None:
         self._drop()
@@ -294,9 +317,9 @@ def _stat(file: Path) -> os.stat_result | None:
 
 def signature(bundle: Bundle) -> Signature:
     """What the runtime must know of a bundle."""
-    columns = {channel.name: i for i, channel in enumerate(bundle.layout.channels)}
+    columns = {channel.name: i for i, channel in enumerate(bundle.chain.form.channels)}
     return Signature(
-        bundle.rows,
+        bundle.chain.rows,
         len(columns),
         len(bundle.labels),
         bundle.scaling.mean,

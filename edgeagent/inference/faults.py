@@ -1,4 +1,4 @@
-"""The two kinds of InferenceFault that `recovery` treats otherwise than the rest."""
+"""The kinds of InferenceFault that `recovery` and the engines treat otherwise than the rest."""
 
 from __future__ import annotations
 
@@ -11,3 +11,11 @@ class AcceleratorFault(InferenceFault):
 
 class WorkerDied(InferenceFault):
     """The worker crashed, and nobody outside had killed it: the model or its delegate did."""
+
+
+class WorkerHung(InferenceFault):
+    """The worker did not answer in time, and was killed."""
+
+
+class Displaced(InferenceFault):
+    """The worker is gone because of another model in it: this one is sound, and only has to be loaded again."""

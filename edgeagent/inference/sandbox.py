@@ -37,14 +37,14 @@ class _Program(ctypes.Structure):
 
 
 def confine(memory_bytes: int) -> list[str]:
-    """Take it all from this process, for good. Returns what could not be taken, and why.
+    """Take it all from this process. Returns what could not be taken, and why.
 
     Args:
         memory_bytes: How large the address space may become. A malformed model asked for 11 GB.
     """
     refused = []
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
-        ("RLIMIT_AS", lambda: resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))),
+        ("RLIMIT_AS", lambda: limit_memory(memory_bytes)),
         ("RLIMIT_CORE", lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0))),
         ("no_new_privs", lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0)),
         ("seccomp", _refuse_internet),
@@ -55,6 +55,11 @@ def confine(memory_bytes: int) -> list[str]:
         except (OSError, ValueError) as e:
             refused.append(f"{name}: {e}")
     return refused
+
+
+def limit_memory(size_bytes: int) -> None:
+    """The soft limit, which can be raised for the next model. Raises OSError or ValueError."""
+    resource.setrlimit(resource.RLIMIT_AS, (size_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def _refuse_internet() -> None:

@@ -1,4 +1,8 @@
-"""A model in a child process: what it does wrong costs one request, never the agent.
+"""Models in child processes: what one does wrong costs its requests, never the agent.
+
+Models share a worker by accelerator: a process costs 31 MB, and an Edge TPU can be opened by one only. When a worker
+dies, what it was computing is taken for the cause; its neighbours are loaded into another one at their next request.
+A model that crashed its worker, or hung, has a worker to itself from then on, where it is on the CPU.
 
 The only file that starts processes. Deadlines are in real time whatever the clock: a worker computes in no other.
 """
@@ -12,16 +16,31 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, BinaryIO
+from itertools import count
+from threading import Lock
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from edgeagent.errors import BundleFault, InferenceFault
 from edgeagent.inference.bundle import Bundle
 from edgeagent.inference.choices import Choice, Requested
+from edgeagent.inference.delegates import Accelerator
 from edgeagent.inference.engine import Loaded, ModelEngine, signature
-from edgeagent.inference.faults import AcceleratorFault, WorkerDied
+from edgeagent.inference.faults import AcceleratorFault, Displaced, WorkerDied, WorkerHung
 from edgeagent.inference.tensors import Scored
-from edgeagent.inference.worker import ANSWER_BYTES, FAULT, OK, PREDICT, Settings, map_shared, shared_bytes
+from edgeagent.inference.worker import (
+    ANSWER_BYTES,
+    FAULT,
+    LOAD,
+    NUMBER,
+    OK,
+    PREDICT,
+    UNLOAD,
+    Settings,
+    map_shared,
+    shared_bytes,
+)
 from edgeagent.timebase import Clock
 
 if TYPE_CHECKING:
@@ -30,6 +49,7 @@ if TYPE_CHECKING:
 LOAD_DEADLINE_S = 60.0  # a slow SD card, cold: numpy and LiteRT are 60 MB
 MEMORY_BYTES = 512_000_000  # LiteRT with MobileNetV2 and all of Python needs 200 MB ...
 _MODEL_COPIES = 3  # ... and a larger model is there as a file, as the runtime's buffer, and as packed weights
+_NUMBERS = 1 << 16
 _GRACE_S = 1.0  # from end-of-file to the exit code
 # One thread of ours computes: no pools and arenas for others. A crash is told by its signal, not by a traceback.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "PYTHONFAULTHANDLER": ""}
@@ -42,7 +62,9 @@ class Supervisor(ModelEngine):
         bundle, requested, clock: As in `ModelEngine`.
         deadline_s: A request that takes longer is taken for hung, and its worker killed.
         threads: The runtime's.
-        memory_bytes: How large the worker's address space may become, beside three times its model.
+        memory_bytes: How large a worker's address space may become, beside three times its models.
+        workers: Those of the agent, to share.
+        apart: On the CPU it gets a worker to itself from the first.
     """
 
     def __init__(
@@ -53,69 +75,165 @@ class Supervisor(ModelEngine):
         deadline_s: float = 2.0,
         threads: int = 1,
         memory_bytes: int = MEMORY_BYTES,
+        workers: Workers | None = None,
+        *,
+        apart: bool = False,
     ) -> None:
         super().__init__(bundle, requested, clock)
         self._deadline_s = deadline_s
         self._threads, self._memory_bytes = threads, memory_bytes
+        self._workers = workers or Workers()
+        self._apart = apart
 
-    def _make_runner(self, choice: Choice) -> _Child:
+    @property
+    def device(self) -> str:
+        shared = super().device
+        return f"{shared} for {self.bundle.folder}" if self._is_apart(self._choice) else shared
+
+    def _is_apart(self, choice: Choice) -> bool:
+        """A delegate's device may be one that only one process can have."""
+        return self._apart and not choice.accelerator.library
+
+    def _failed(self, choice: Choice, fault: BundleFault | InferenceFault) -> None:
+        self._apart |= isinstance(fault, WorkerDied | WorkerHung)
+        super()._failed(choice, fault)
+
+    def _make_runner(self, choice: Choice) -> _Hosted:
         model = choice.variant.read()
         settings = Settings(
-            choice.variant.name,
-            signature(self.bundle),
-            choice.accelerator,
-            self._threads,
-            self._memory_bytes + _MODEL_COPIES * len(model),
+            choice.variant.name, signature(self.bundle), choice.accelerator, self._threads, self._memory_bytes
         )
+        apart = self._is_apart(choice)
         try:
-            return _Child(str(choice), model, settings, self._deadline_s)
+            return self._workers.host(str(choice), model, settings, self._deadline_s, apart=apart)
         except OSError as e:
             raise InferenceFault(f"no process can be started for {choice} ({e})") from e
 
 
-class _Child:
-    """One worker process and what is shared with it."""
+class Workers:
+    """The worker processes that models share, one an accelerator."""
 
-    def __init__(self, name: str, model: bytes, settings: Settings, deadline_s: float) -> None:
-        self._name = name
-        self._deadline_s = deadline_s
-        self._has_delegate = bool(settings.accelerator.library)
-        with ExitStack() as handed, ExitStack() as kept:
-            self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            kept.enter_context(self._socket)
-            handed.enter_context(theirs)
-            shared = handed.enter_context(_memory("tensors", b"\0" * shared_bytes(settings.signature)))
-            model_file = handed.enter_context(_memory("model", model))
-            self._shared = map_shared(shared.fileno(), settings.signature)
-            stderr_fd, words_fd = os.pipe()
-            self._stderr = kept.enter_context(open(stderr_fd, "rb", buffering=0))
-            words = handed.enter_context(open(words_fd, "wb", buffering=0))
-            os.set_blocking(stderr_fd, False)
-            os.set_blocking(words_fd, False)  # whoever fills it loses words, and does not hang
-            self._socket.send(settings.encode())
-            self._process = _spawn((theirs.fileno(), shared.fileno(), model_file.fileno()), words)
-            self._kept = kept.pop_all()
-        self.pid = self._process.pid
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._shared: dict[str, _Worker] = {}
+
+    def host(self, name: str, model: bytes, settings: Settings, deadline_s: float, *, apart: bool) -> _Hosted:
+        """Begin to load a model, in a new worker if there is none for it. Raises OSError."""
+        accelerator = settings.accelerator
+        device = json.dumps([accelerator.library, sorted(accelerator.options.items())])
+        with self._lock:
+            worker = None if apart else self._shared.get(device)
+            place = worker.admit(name, len(model)) if worker is not None else None
+            if worker is None or place is None:
+                worker = _Worker(accelerator)
+                place = worker.admit(name, len(model))
+                assert place is not None
+                if not apart:
+                    self._shared[device] = worker
+        return _Hosted(worker, place, name, model, settings, deadline_s)
+
+
+class _Hosted:
+    """One model in a worker, and the memory that it shares with it."""
+
+    def __init__(
+        self, worker: _Worker, number: int, name: str, model: bytes, settings: Settings, deadline_s: float
+    ) -> None:
+        self._worker, self._number, self._deadline_s = worker, number, deadline_s
+        self._request = PREDICT + NUMBER.pack(number)
+        self.pid = worker.pid
+        try:
+            with (
+                _memory("tensors", b"\0" * shared_bytes(settings.signature)) as shared,
+                _memory("model", model) as file,
+            ):
+                self._shared = map_shared(shared.fileno(), settings.signature)
+                worker.load(number, settings, [shared.fileno(), file.fileno()])
+        except BaseException:
+            worker.leave(number)
+            raise
 
     def is_ready(self) -> bool:
-        return bool(select.select([self._socket], [], [], 0)[0])
+        return self._worker.has_answered(self._number)
 
     def load(self) -> Loaded:
-        self._socket.settimeout(LOAD_DEADLINE_S)
-        loaded = Loaded(**json.loads(self._receive("loading")))
-        self._socket.settimeout(self._deadline_s)
-        return loaded
+        return Loaded(**json.loads(self._worker.loaded(self._number)))
 
     def predict(self, values: Float32Array) -> Scored:
         self._shared.values[:] = values
-        self._send(PREDICT)
-        self._receive("predicting")
+        self._worker.ask(self._number, self._request, self._deadline_s)
         return Scored(self._shared.scores.copy(), float(self._shared.clipped[0]))
 
     def abort(self) -> None:
-        self._process.kill()
+        self._worker.kill()
 
     def close(self) -> None:
+        self._worker.leave(self._number)
+
+
+class _Asked(NamedTuple):
+    """What a worker was asked and has not answered yet."""
+
+    number: int
+    doing: str
+
+
+class _Tenant(NamedTuple):
+    name: str
+    size_bytes: int
+
+
+class _Worker:
+    """One worker process. Any thread may ask; one is answered at a time, so a device never computes two at once."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._has_delegate = bool(accelerator.library)
+        self._numbers = count()
+        self._tenants: dict[int, _Tenant] = {}
+        self._door = Lock()  # who comes and goes
+        self._talk = Lock()  # held from a question to its answer
+        self._asked: deque[_Asked] = deque()
+        self._answers: dict[int, bytes] = {}
+        self._ended = False
+        self._culprit: int | None = None
+        self._obituary: InferenceFault | None = None
+        with ExitStack() as kept:
+            self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            kept.enter_context(self._socket)
+            stderr_fd, words_fd = os.pipe()
+            self._stderr = kept.enter_context(open(stderr_fd, "rb", buffering=0))
+            with theirs, open(words_fd, "wb", buffering=0) as words:
+                os.set_blocking(stderr_fd, False)
+                os.set_blocking(words_fd, False)  # whoever fills it loses words, and does not hang
+                self._process = _spawn(theirs.fileno(), words)
+            self._kept = kept.pop_all()
+        self.pid = self._process.pid
+
+    # --- who is in it ---------------------------------------------------------------------------------
+
+    def admit(self, name: str, size_bytes: int) -> int | None:
+        """The number of a new model; None if this worker takes no more."""
+        with self._door:
+            if self._ended or self._process.poll() is not None or (number := next(self._numbers)) >= _NUMBERS:
+                return None
+            self._tenants[number] = _Tenant(name, size_bytes)
+            return number
+
+    def leave(self, number: int) -> None:
+        """The model is let go of; with the last one the process ends."""
+        with self._door:
+            self._tenants.pop(number, None)
+            is_last, self._ended = not self._tenants and not self._ended, not self._tenants
+        if is_last:
+            self._end()
+        elif self._tenants:
+            with suppress(OSError):
+                self._socket.send(UNLOAD + NUMBER.pack(number))
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def _end(self) -> None:
         """End of file first for one that holds an accelerator: a Coral that was cut off wants to be replugged."""
         self._socket.close()
         if self._has_delegate:
@@ -125,48 +243,117 @@ class _Child:
         self._process.wait()
         self._kept.close()
 
-    def _send(self, packet: bytes) -> None:
-        try:
-            self._socket.send(packet)
-        except OSError:
-            raise self._death("idle") from None
+    # --- question and answer --------------------------------------------------------------------------
 
-    def _receive(self, doing: str) -> str:
-        """The text of the worker's answer. Raises what it answered, or InferenceFault for its death or silence."""
-        try:
-            reply = self._socket.recv(ANSWER_BYTES)
-        except TimeoutError:
-            raise self._silence(doing) from None
-        except OSError:
-            reply = b""
-        if not reply:
-            raise self._death(doing)
-        if reply[:1] == FAULT:
-            words = json.loads(reply[len(FAULT) :])
+    def load(self, number: int, settings: Settings, files: list[int]) -> None:
+        """Begin to; `loaded` has the answer."""
+        with self._talk:
+            tenants = list(self._tenants.values())
+            memory_bytes = settings.memory_bytes + _MODEL_COPIES * sum(one.size_bytes for one in tenants)
+            self._asked.append(_Asked(number, "loading"))
+            with suppress(OSError):  # it died: whoever asks for the answer is told
+                self._socket.send(LOAD + NUMBER.pack(number))
+                socket.send_fds(self._socket, [settings._replace(memory_bytes=memory_bytes).encode()], files)
+
+    def loaded(self, number: int) -> str:
+        """What the worker says of a model that it has loaded."""
+        with self._talk:
+            return self._answer(number, LOAD_DEADLINE_S)
+
+    def ask(self, number: int, packet: bytes, deadline_s: float) -> None:
+        with self._talk:
+            self._mourn(number)
+            try:
+                self._socket.send(packet)
+            except OSError:
+                self._note_death()
+                self._mourn(number)
+            self._asked.append(_Asked(number, "predicting"))
+            self._answer(number, deadline_s)
+
+    def has_answered(self, number: int) -> bool:
+        """Whether what was asked is answered, or never will be."""
+        if self._talk.acquire(blocking=False):
+            try:
+                while self._obituary is None and select.select([self._socket], [], [], 0)[0]:
+                    self._receive(None)
+            finally:
+                self._talk.release()
+        return number in self._answers or self._obituary is not None
+
+    def _answer(self, number: int, deadline_s: float) -> str:
+        """The text of the answer. Raises what it answered, or InferenceFault for the worker's death or silence."""
+        while number not in self._answers:
+            self._mourn(number)
+            self._receive(deadline_s)
+        answer = self._answers.pop(number)
+        if answer[:1] == FAULT:
+            words = json.loads(answer[len(FAULT) :])
             raise _FAULTS[words.pop("kind")](**words)
-        return reply[len(OK) :].decode()
+        return answer[len(OK) :].decode()
 
-    def _silence(self, doing: str) -> InferenceFault:
+    def _receive(self, deadline_s: float | None) -> None:
+        """Take in one answer, whoever waits for it. While a neighbour is being loaded, all wait as long as for that."""
+        if any(asked.doing == "loading" for asked in self._asked):
+            deadline_s = LOAD_DEADLINE_S
+        self._socket.settimeout(deadline_s)
+        try:
+            packet = self._socket.recv(ANSWER_BYTES)
+        except TimeoutError:
+            self._note_silence()
+            return
+        except OSError:
+            packet = b""
+        if not packet:
+            self._note_death()
+            return
+        (number,) = NUMBER.unpack(packet[: NUMBER.size])
+        self._asked.popleft()
+        if number in self._tenants:
+            self._answers[number] = packet[NUMBER.size :]
+
+    # --- its end --------------------------------------------------------------------------------------
+
+    def _mourn(self, number: int) -> None:
+        """Raise the worker's death, if it is dead: as the model's own deed, or as its neighbour's."""
+        if self._obituary is None:
+            return
+        if self._culprit is None:  # it was idle: the first to ask for something has to answer for it
+            self._culprit = number
+        if self._culprit == number:
+            raise self._obituary
+        raise Displaced(f"another model took the worker with it: {self._obituary.what}")
+
+    def _note_silence(self) -> None:
         self._process.kill()
-        what = (
-            f"the worker hung while {doing} with {self._name}: no answer within {self._socket.gettimeout():g} s, "
-            "so it was killed"
+        doing = self._suspect()
+        self._obituary = WorkerHung(
+            f"the worker hung while {doing}: no answer within {self._socket.gettimeout():g} s, so it was killed",
+            hint="A model that is slow but sound needs a longer inference.deadline",
         )
-        if doing == "loading":
-            return AcceleratorFault(what)
-        return InferenceFault(what, hint="A model that is slow but sound needs a longer inference.deadline")
+        if doing.startswith("loading"):
+            self._obituary = AcceleratorFault(self._obituary.what)
 
-    def _death(self, doing: str) -> InferenceFault:
+    def _note_death(self) -> None:
         try:
             code = self._process.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
         kind = InferenceFault if code == -signal.SIGKILL else WorkerDied
-        return kind(
-            f"the worker died while {doing} with {self._name} ({_how(code)}{self._last_words()})",
+        self._obituary = kind(
+            f"the worker died while {self._suspect()} ({_how(code)}{self._last_words()})",
             hint=_HINTS.get(-code, ""),
         )
+
+    def _suspect(self) -> str:
+        """What it was doing: the first that it has not answered."""
+        if not self._asked:
+            return "idle"
+        number, doing = self._asked[0]
+        self._culprit = number
+        tenant = self._tenants.get(number)
+        return f"{doing} with {tenant.name if tenant else 'a model that is gone'}"
 
     def _last_words(self) -> str:
         """The last line that the worker wrote, after a colon; "" if it wrote none."""
@@ -183,10 +370,10 @@ _HINTS: dict[int, str] = {
 }
 
 
-def _spawn(handed: tuple[int, int, int], words: BinaryIO) -> subprocess.Popen[bytes]:
+def _spawn(handed: int, words: BinaryIO) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-P", "-m", "edgeagent.inference.worker", *map(str, handed)],
-        pass_fds=handed,
+        [sys.executable, "-P", "-m", "edgeagent.inference.worker", str(handed)],
+        pass_fds=(handed,),
         stdin=subprocess.DEVNULL,
         stdout=words,
         stderr=words,

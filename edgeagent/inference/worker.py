@@ -1,9 +1,15 @@
-"""The child process in which a model runs: `python -m edgeagent.inference.worker`, started by the supervisor only.
+"""The child process in which models run: `python -m edgeagent.inference.worker`, started by the supervisor only.
 
-It has three inherited descriptors: a SOCK_SEQPACKET socket, whose end-of-file is how it dies with its parent; a
-memfd with float32: the window, the scores, how much was clipped; and a memfd with the model's bytes, which the parent
-has checked. It opens no device, imports no more of the agent than it must (memory), and answers each packet with
-one: OK and text, or FAULT and a fault's words as JSON.
+It inherits one SOCK_SEQPACKET socket, whose end-of-file is how it dies with its parent. A packet is a verb and the
+number of a model:
+
+    LOAD     then a packet of Settings as JSON, with two descriptors: a memfd with float32 (the window, the scores, how
+             much was clipped), and a memfd with the model's bytes, which the parent has checked
+    PREDICT  what lies in the model's shared memory
+    UNLOAD   the model, which is not answered
+
+Each of the others is answered, in order, by the number, and OK with text or FAULT with a fault's words as JSON. It
+opens no device, and imports no more of the agent than it must (memory).
 """
 
 from __future__ import annotations
@@ -12,6 +18,8 @@ import json
 import mmap
 import os
 import signal
+import socket
+import struct
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,22 +29,24 @@ import numpy as np
 from edgeagent.errors import Fault
 from edgeagent.inference.backends import Model, open_model
 from edgeagent.inference.delegates import Accelerator
-from edgeagent.inference.sandbox import confine
+from edgeagent.inference.sandbox import confine, limit_memory
 from edgeagent.inference.tensors import Signature
 
 if TYPE_CHECKING:
     from edgeagent.records import Float32Array
 
-PREDICT = b"p"
+LOAD, PREDICT, UNLOAD = b"l", b"p", b"u"
 OK, FAULT = b"+", b"!"
+NUMBER = struct.Struct("<H")
 ANSWER_BYTES = 8192
+_ASKED_BYTES = len(PREDICT) + NUMBER.size
 _SETTINGS_BYTES = 65536
 _NAME = "edgeagent-model"
 _KILL_FIRST = 500  # oom_score_adj: short of memory, the kernel is to take the worker and not the agent
 
 
 class Settings(NamedTuple):
-    """What the worker is told before it loads; the first packet, as JSON."""
+    """What the worker is told before it loads a model; `memory_bytes` is for all models that are in it then."""
 
     name: str
     signature: Signature
@@ -78,30 +88,65 @@ def map_shared(fd: int, signature: Signature) -> Shared:
     return Shared(values.reshape(signature.samples, signature.channels), scores, clipped)
 
 
-def main(channel: int, tensors: int, model_file: int) -> None:
-    """Load what the first packet describes, then answer until end-of-file."""
-    _become_a_worker()
-    settings = Settings.decode(os.read(channel, _SETTINGS_BYTES))
-    unconfined = confine(settings.memory_bytes)
-    try:
-        with open(model_file, "rb") as file:
-            data = file.read()
-        model = open_model(settings.name, data, settings.signature, settings.threads, settings.accelerator)
-    except Fault as e:
-        os.write(channel, _fault(e))
-        return
-    os.write(channel, OK + json.dumps({"backend": model.backend, "unconfined": unconfined}).encode())
-    _serve(channel, model, map_shared(tensors, settings.signature))
+class _Hosted(NamedTuple):
+    model: Model
+    shared: Shared
 
 
-def _serve(channel: int, model: Model, shared: Shared) -> None:
-    while os.read(channel, len(PREDICT)):
-        try:
+class _Host:
+    """The models of this process, by number."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._models: dict[int, _Hosted] = {}
+        self._unconfined: list[str] | None = None
+
+    def serve(self) -> None:
+        """Answer until end-of-file."""
+        channel = self._channel.fileno()
+        while asked := os.read(channel, _ASKED_BYTES):
+            verb, number = asked[:1], asked[1:]
+            try:
+                answer = self._answer(verb, *NUMBER.unpack(number))
+            except Fault as e:
+                answer = _fault(e)
+            if answer:
+                os.write(channel, number + answer)
+
+    def _answer(self, verb: bytes, number: int) -> bytes:
+        if verb == PREDICT:
+            model, shared = self._models[number]
             shared.scores[:], shared.clipped[0] = model.predict(shared.values)
-        except Fault as e:
-            os.write(channel, _fault(e))
-        else:
-            os.write(channel, OK)
+            return OK
+        if verb == LOAD:
+            return self._load(number)
+        self._models.pop(number, None)
+        return b""
+
+    def _load(self, number: int) -> bytes:
+        packet, files, _, _ = socket.recv_fds(self._channel, _SETTINGS_BYTES, 2)
+        settings, (tensors, model_file) = Settings.decode(packet), files
+        with open(tensors, "rb"), open(model_file, "rb") as file:
+            shared, data = map_shared(tensors, settings.signature), file.read()
+        unconfined = self._confine(settings.memory_bytes)
+        model = open_model(settings.name, data, settings.signature, settings.threads, settings.accelerator)
+        self._models[number] = _Hosted(model, shared)
+        return OK + json.dumps({"backend": model.backend, "unconfined": unconfined}).encode()
+
+    def _confine(self, memory_bytes: int) -> list[str]:
+        """Before the first model all of it, later only the memory. Returns what could not be had."""
+        if self._unconfined is None:
+            self._unconfined = confine(memory_bytes)
+        elif not any(words.startswith("RLIMIT_AS") for words in self._unconfined):
+            limit_memory(memory_bytes)
+        return self._unconfined
+
+
+def main(channel: int) -> None:
+    """Serve the parent."""
+    _become_a_worker()
+    with socket.socket(fileno=channel) as parent:
+        _Host(parent).serve()
 
 
 def _become_a_worker() -> None:
@@ -119,4 +164,4 @@ def _fault(e: Fault) -> bytes:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:4]))
+    main(int(sys.argv[1]))
