@@ -53,8 +53,8 @@ class Counts:
     def write(self) -> None:
         """Write the changes, inside the transaction."""
         self._db.executemany(
-            "INSERT INTO counter VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
-            [(*key, n) for key, n in self._change.items() if n],
+            "REPLACE INTO counter VALUES (?, ?, ?, ?)",
+            [(*key, self._now[key] + n) for key, n in self._change.items() if n],
         )
 
     def committed(self) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ _COUNTERS = ("made", *_UPSTREAM_COUNTERS)
 
 
 _Row = tuple[int, Kind, int, bytes]  # row, kind, mask of those who wait, payload
+_KIND, _PAYLOAD = itemgetter(1), itemgetter(3)
 
 
 class Outbox:
@@ -172,24 +174,27 @@ class Outbox:
             raise Bug(f"a {draft.kind} record cannot be encoded: {e}") from e
 
     def _insert(self, drafts: list[Draft], wall: Wall) -> None:
-        made = Counter(draft.kind for draft in drafts)
-        masks = {kind: self._routes.mask(kind) for kind in made}
+        masks = {kind: self._routes.mask(kind) for kind in {draft.kind for draft in drafts}}
         rows: list[_Row] = []
-        large: list[_Row] = []
-        next_row = self._next_row
+        next_row, encode = self._next_row, self._record
         for seq, draft in enumerate(drafts, self.next_seq):
-            payload = self._record(draft, seq, wall)
-            row = (next_row[draft.priority], draft.kind, masks[draft.kind], payload)
-            next_row[draft.priority] += 1
-            (rows if len(payload) < self._large_bytes else large).append(row)
+            kind, priority = draft.kind, draft.priority
+            row = next_row[priority]
+            next_row[priority] = row + 1
+            rows.append((row, kind, masks[kind], encode(draft, seq, wall)))
         self.next_seq += len(drafts)
-        self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, NULL)", rows)
-        if large:
-            self._insert_large(large)
-        for kind, n in made.items():
+        self._store(rows)
+        for kind, n in Counter(map(_KIND, rows)).items():
             self._counts.add("made", kind, n=n)
             for upstream in ("", *self._routes.names(masks[kind])):
                 self._counts.add("waiting", kind, upstream, n)
+
+    def _store(self, rows: list[_Row]) -> None:
+        longest = max(map(len, map(_PAYLOAD, rows)))
+        if longest >= self._large_bytes:
+            self._insert_large([row for row in rows if len(row[3]) >= self._large_bytes])
+            rows = [row for row in rows if len(row[3]) < self._large_bytes]
+        self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, NULL)", rows)
 
     def _insert_large(self, rows: list[_Row]) -> None:
         """Their payloads into files first, durable before the rows are."""

@@ -50,16 +50,21 @@ class Room:
         self._db, self._counts, self._routes, self._blobs = db, counts, routes, blobs
         self._folder, self._max_bytes, self._keep_free_bytes = folder, max_bytes, keep_free_bytes
         self._page_bytes = self._pragma("page_size")
+        self._pages = self._pragma("page_count")
 
     def used_bytes(self) -> int:
-        pages = self._pragma("page_count") - self._pragma("freelist_count")
-        return pages * self._page_bytes + self._blobs.used_bytes
+        """What is taken of the room, the free pages of the file left out."""
+        return self._all_bytes() - self._pragma("freelist_count") * self._page_bytes
+
+    def _all_bytes(self) -> int:
+        self._pages = self._pragma("page_count")
+        return self._pages * self._page_bytes + self._blobs.used_bytes
 
     def limit(self) -> Limit:
         """How large the outbox may be. To be asked before the transaction lets it grow."""
         disk = os.statvfs(self._folder)
         spare_bytes = max(disk.f_bavail * disk.f_frsize - self._keep_free_bytes, 0)
-        now_bytes = self._pragma("page_count") * self._page_bytes + self._blobs.used_bytes
+        now_bytes = self._pages * self._page_bytes + self._blobs.used_bytes  # as the last one left it
         allowed_bytes = max(now_bytes + spare_bytes, FLOOR_BYTES)
         return min(Limit(allowed_bytes, "keep_free"), Limit(self._max_bytes, "max_size"))
 
@@ -69,7 +74,7 @@ class Room:
 
         Rows in flight stay: an upstream may have them already.
         """
-        if self.used_bytes() <= limit.used_bytes:
+        if self._all_bytes() <= limit.used_bytes or self.used_bytes() <= limit.used_bytes:
             return None
         files = self._db.execute("SELECT file FROM quarantine").fetchall()
         self._db.execute("DELETE FROM quarantine")
