@@ -13,7 +13,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from edgeagent.config import parts
 from edgeagent.config.quantities import Between, Dimension
+from edgeagent.config.schema import Names
 from edgeagent.config.walk import peel
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -36,8 +38,10 @@ def json_schema(struct: type[msgspec.Struct], title: str) -> Schema:
 
 def _schema(wanted: Any) -> Schema:
     kind, notes = peel(wanted)
-    origin, parts = get_origin(kind), get_args(kind)
+    origin, args = get_origin(kind), get_args(kind)
     for note in notes:
+        if isinstance(note, Names):
+            return _part(note)
         if isinstance(note, Dimension):
             units = "|".join(map(re.escape, note.units))
             pattern = rf"^\s*{_NUMBER}\s*({units})\s*$"
@@ -45,14 +49,34 @@ def _schema(wanted: Any) -> Schema:
         if isinstance(note, Between):
             return {**_schema(kind), "minimum": note.low, "maximum": note.high}
     if origin in (Union, types.UnionType):
-        return {"anyOf": [_schema(part) for part in parts]}
+        return {"anyOf": [_schema(arg) for arg in args]}
     if origin is Literal:
-        return {"enum": list(parts)}
+        return {"enum": list(args)}
     if origin in (dict, Mapping):
-        return {"type": "object", "additionalProperties": _schema(parts[1])}
+        return {"type": "object", "additionalProperties": _schema(args[1])}
     if origin in (list, tuple):
-        return {"type": "array", "items": _schema(parts[0])}
+        return {"type": "array", "items": _schema(args[0])}
     return _SCALARS[kind] if kind in _SCALARS else {} if kind is Any else _struct(kind)
+
+
+def _part(names: Names) -> Schema:
+    """One key, which names the file, and its options; a bare scalar stands for the only one that is required."""
+    options = {name: parts.find(names.folder, name).Options for name in parts.names(names.folder)}
+    return {
+        "type": "object",
+        "properties": {name: _options(wanted) for name, wanted in options.items()},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+
+
+def _options(wanted: Any) -> Schema:
+    if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+        required = [field.type for field in msgspec.structs.fields(wanted) if field.required]
+        if len(required) == 1:
+            return {"anyOf": [_schema(required[0]), _schema(wanted)]}
+    return _schema(wanted)
 
 
 def _struct(struct: type[msgspec.Struct]) -> Schema:

@@ -24,6 +24,8 @@ from edgeagent.config.quantities import Between, Fraction, Hz, Seconds
 from edgeagent.config.walk import Walker
 from edgeagent.errors import BundleFault, ConfigFault
 from edgeagent.inference.formats import refuse_foreign
+from edgeagent.inference.preprocess import Form
+from edgeagent.inference.preprocess.chain import Chain, StepPart
 from edgeagent.records import Channel, Layout
 
 _FILE = "bundle.yaml"
@@ -39,7 +41,7 @@ class ChannelKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scaling(msgspec.Struct, frozen=True, kw_only=True):
-    """x' = (x - mean) / std, a number a channel, on values in the channels' units."""
+    """x' = (x - mean) / std, a number a channel, on what `preprocess` has made of the window."""
 
     mean: list[float]
     std: list[float]
@@ -53,6 +55,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     """`tensors`: where a model has several inputs, which channels each takes.
 
     `shape`: [height, width] of the pictures that a model takes; its channels are those of a pixel: red, green, blue.
+    `preprocess`: what is done to a window, in this order; `scaling` comes last, and none changes nothing.
     """
 
     channels: list[ChannelKeys]
@@ -60,9 +63,10 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     window: Seconds
     hop: Seconds
     max_missing: Fraction = 0.05
-    scaling: Scaling
+    scaling: Scaling | None = None
     tensors: dict[str, list[str]] = {}
     shape: list[int] = []
+    preprocess: list[StepPart] = []
 
     def __post_init__(self) -> None:
         if self.shape:
@@ -70,19 +74,38 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
         count = len(self.channels)
         if count == 0 or len({c.name for c in self.channels}) < count:
             raise ConfigFault("none, or one twice", where="channels", expected="each channel once")
-        if (len(self.scaling.mean), len(self.scaling.std)) != (count, count):
-            found = f"{len(self.scaling.mean)} means and {len(self.scaling.std)} stds"
-            raise ConfigFault(found, where="scaling", expected=f"{count} of each, one a channel")
         samples = self.window * self.rate
         if samples < 1 or not math.isclose(samples, round(samples), rel_tol=1e-6):
             raise ConfigFault(f"{samples:g} samples", where="window", expected="a whole number at this rate")
         if self.hop <= 0:
             raise ConfigFault("zero", where="hop", expected="more than 0 s")
-        names = [c.name for c in self.channels]
+        names = [c.name for c in self._made_channels()]
         unknown = {name for taken in self.tensors.values() for name in taken} - set(names)
         if unknown or not all(self.tensors.values()):
             found = ", ".join(sorted(unknown)) or "an input without a channel"
             raise ConfigFault(found, where="tensors", expected=f"some of {', '.join(names)} for each")
+
+    def _made_channels(self) -> tuple[Channel, ...]:
+        """Those that the model gets. Raises ConfigFault if `preprocess` cannot be done, or `scaling` does not fit it."""
+        try:
+            made = self.chain().form.channels
+        except ConfigFault as fault:
+            what = f"{fault.what}, found {fault.where}" if fault.where else fault.what
+            raise ConfigFault(what, where="preprocess", expected=fault.expected, hint=fault.hint) from None
+        scaling = self.scaling
+        if scaling is not None and (len(scaling.mean), len(scaling.std)) != (len(made), len(made)):
+            found = f"{len(scaling.mean)} means and {len(scaling.std)} stds"
+            raise ConfigFault(found, where="scaling", expected=f"{len(made)} of each, one a channel")
+        return made
+
+    def chain(self) -> Chain:
+        """What is done to a window, or to the pictures in it."""
+        samples, channels = (
+            round(self.window * self.rate),
+            tuple(Channel(c.name, c.unit) for c in self.channels),
+        )
+        shape = (samples, *self.shape, len(channels))
+        return Chain(self.preprocess, Form(shape, channels, 0.0 if self.shape else self.rate))
 
     def _must_be_of_pixels(self) -> None:
         if len(self.shape) != 2 or not 0 < min(self.shape) <= max(self.shape) <= _LONGEST_SIDE:
@@ -90,7 +113,9 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigFault(str(self.shape), where="shape", expected=expected)
         if tuple(c.name for c in self.channels) != PIXEL:
             found = ", ".join(c.name for c in self.channels)
-            raise ConfigFault(found, where="channels", expected=f"{', '.join(PIXEL)}, as `shape` means pictures")
+            raise ConfigFault(
+                found, where="channels", expected=f"{', '.join(PIXEL)}, as `shape` means pictures"
+            )
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +220,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     window_s: float
     hop_s: float
     max_missing: float
+    chain: Chain
     scaling: Scaling
     input_tensors: dict[str, list[str]]
     output_tensors: tuple[str, ...]
@@ -216,6 +242,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle, without reading its models. Raises BundleFault with all that is wrong with it."""
     keys = read_keys(folder)
+    chain = keys.input.chain()
+    count = len(chain.form.channels)
     bundle = Bundle(
         folder=folder,
         name=keys.name,
@@ -228,7 +256,8 @@ def load_bundle(folder: Path) -> Bundle:
         window_s=keys.input.window,
         hop_s=keys.input.hop,
         max_missing=keys.input.max_missing,
-        scaling=keys.input.scaling,
+        chain=chain,
+        scaling=keys.input.scaling or Scaling(mean=[0.0] * count, std=[1.0] * count),
         input_tensors=keys.input.tensors,
         output_tensors=tuple(keys.output.tensors),
         labels=tuple(keys.output.labels),

@@ -171,7 +171,7 @@ class ModelEngine(ABC):
         assert self._running is not None
         (variant, accelerator), asked_ns = self._running, self._clock.now_ns()
         try:
-            scored = self._runner.predict(values)
+            scored = self._runner.predict(self.bundle.chain(values))
         except Displaced as e:
             self._displaced(e)
             return self._ask(values)
@@ -207,7 +207,8 @@ class ModelEngine(ABC):
         """Let the runner serve, if it loads and passes its golden vectors. Raises BundleFault or InferenceFault."""
         choice = self._choices[index]
         self._loaded = runner.load()
-        check_golden(self.bundle, str(choice), lambda values: runner.predict(values).scores)
+        chain = self.bundle.chain
+        check_golden(self.bundle, str(choice), lambda values: runner.predict(chain(values)).scores)
         self._why = f"{choice} is the first of the bundle's variants for {self._requested}"
         if index:
             self._why = f"{choice}, because {self._last_error}"
@@ -316,9 +317,9 @@ def _stat(file: Path) -> os.stat_result | None:
 
 def signature(bundle: Bundle) -> Signature:
     """What the runtime must know of a bundle."""
-    columns = {channel.name: i for i, channel in enumerate(bundle.layout.channels)}
+    columns = {channel.name: i for i, channel in enumerate(bundle.chain.form.channels)}
     return Signature(
-        bundle.rows,
+        bundle.chain.rows,
         len(columns),
         len(bundle.labels),
         bundle.scaling.mean,

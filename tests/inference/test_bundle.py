@@ -133,3 +133,43 @@ def test_a_bundle_names_the_tensors_of_a_model_that_has_several(tmp_path: Path) 
     file.write_text(text.replace("scores: prob", "tensors: [odds], scores: prob"))
     found = signature(load_bundle(tmp_path))
     assert (found.inputs, found.outputs) == ({"gyro": [2, 0], "acc": [1]}, ("odds",))
+
+
+def with_steps(folder: Path, steps: str, scaling: str = "") -> None:
+    """The tiny bundle with `preprocess:` and another scaling, or none."""
+    write_bundle(folder)
+    lines = (folder / "bundle.yaml").read_text().splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if line.startswith("  scaling:"))
+    lines[at] = f"  preprocess: {steps}\n" + (f"  scaling: {scaling}\n" if scaling else "")
+    (folder / "bundle.yaml").write_text("".join(lines))
+
+
+def test_a_bundle_has_the_steps_that_training_took_and_scaling_comes_last(tmp_path: Path) -> None:
+    with_steps(tmp_path, "[{detrend: linear}, {statistics: [rms, crest]}, {normalise: channel}]")
+    bundle = load_bundle(tmp_path)
+    found = signature(bundle)
+    assert bundle.chain.form.shape == (2, 3)
+    assert (found.samples, found.channels, found.mean, found.std) == (2, 3, [0.0] * 3, [1.0] * 3)
+
+
+@pytest.mark.parametrize(
+    ("steps", "says"),
+    [
+        ("[{detrend: cubic}]", "preprocess[0].detrend: not one of the choices, found 'cubic'"),
+        ("[{detrnd: linear}]", "unknown key 'detrnd', expected one of band_pass, band_stop, detrend"),
+        ("[{low_pass: 20}]", "preprocess[0].low_pass: no unit, found '20'"),
+        (
+            "[{low_pass: 1 Hz}, {low_pass: 2 Hz}]",
+            "input.preprocess: step 2, low_pass: 2 Hz, expected less than 2",
+        ),
+        ("[{unit: {w: g}}]", "step 1, unit: there is no channel 'w', expected x, y or z"),
+        ("[{fft_magnitude: {}}, {detrend: linear}]", "step 2, detrend: its rows are not samples in time"),
+        ("[{low_pass: {order: 0, to: 1 Hz}}]", "order: out of range"),
+    ],
+)
+def test_a_step_that_cannot_be_is_named_with_its_line(tmp_path: Path, steps: str, says: str) -> None:
+    with_steps(tmp_path, steps)
+    with pytest.raises(BundleFault) as fault:
+        load_bundle(tmp_path)
+    assert says in str(fault.value)
+    assert "bundle.yaml:10:" in str(fault.value)
