@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 import numpy as np
 
-from edgeagent.records import NS_PER_S, Int64Array, Record
+from edgeagent.records import NS_PER_MS, NS_PER_S, Int64Array, Record
 
 
 class Wall(NamedTuple):
@@ -100,22 +100,29 @@ class SampleTimes:
         slack: How many periods the observation may be off before it is a jump, not jitter.
     """
 
-    __slots__ = ("_last_ns", "_nominal_ns", "_period_ns", "_slack_ns")
+    __slots__ = ("_jitter_ns", "_last_ns", "_nominal_ns", "_period_ns", "_slack_ns")
 
     PHASE_GAIN = 0.1
     PERIOD_GAIN = 0.005
     PERIOD_LIMIT = 0.05
+    JITTER_GAIN = 0.05
     STEP_LIMIT = 0.5  # no correction makes time run back, or looks like a hole
 
     def __init__(self, rate_hz: float, slack: float = 25.0) -> None:
         self._nominal_ns = self._period_ns = NS_PER_S / rate_hz
         self._slack_ns = slack * self._nominal_ns
         self._last_ns: float | None = None
+        self._jitter_ns = 0.0
 
     @property
     def true_rate_hz(self) -> float:
         """The rate that the device really has, as far as it is known."""
         return NS_PER_S / self._period_ns
+
+    @property
+    def jitter_ms(self) -> float:
+        """How far a burst lies from where it was expected, on the average of the last twenty or so."""
+        return self._jitter_ns / NS_PER_MS
 
     def reset(self) -> None:
         """Forget the phase: the device was restarted."""
@@ -133,6 +140,7 @@ class SampleTimes:
         if earliest_ns is not None:
             observed_ns = min(max(expected_ns, earliest_ns), newest_ns)
         error_ns = observed_ns - expected_ns
+        self._jitter_ns += self.JITTER_GAIN * (abs(error_ns) - self._jitter_ns)
         step_ns, end_ns = self._period_ns, observed_ns
         if self._last_ns is not None and abs(error_ns) <= self._slack_ns:
             step_ns = self._pull(error_ns, steps)

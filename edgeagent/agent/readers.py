@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from edgeagent.agent.steadiness import Steadiness, has_values
 from edgeagent.agent.threads import Announced, Inbox, spawn
 from edgeagent.errors import DeviceDenied, DeviceFault, DeviceGone, WrongDevice
 from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Layout
@@ -37,6 +38,7 @@ class Device:
         self._retry_ns = self.since_ns
         self._wait_ns = _RETRY_FIRST_NS
         self._open = False
+        self._steadiness: Steadiness | None = None
         self._busy_since_ns: int | None = None
         self._announced: Layout | None = None
         self._lost = 0
@@ -46,7 +48,7 @@ class Device:
         return self.sensor.due_ns() if self._open else self._retry_ns
 
     def step(self) -> None:
-        """Open or read; a fault is logged once, and once more when it is over."""
+        """Open or read; each change of its state is logged once."""
         self._busy_since_ns = self._clock.now_ns()
         try:
             if not self._open:
@@ -58,8 +60,7 @@ class Device:
             return
         finally:
             self._busy_since_ns = None
-        if self.state != "ok":
-            self._recovered()
+        self._judge(block)
         if block is not None:
             self._hand_over(block)
 
@@ -80,8 +81,32 @@ class Device:
             self._lost = block.lost + len(block.values)
             self.turned_away += len(block.values)
 
+    def _judge(self, block: Block | None) -> None:
+        """It has answered. One that was open and no good is back with its first reading only, and not before."""
+        now_ns = self._clock.now_ns()
+        if self._steadiness is None:
+            self._wait_ns = _RETRY_FIRST_NS
+            if self.state == "degraded" and not has_values(block):
+                return
+            self._recovered(now_ns)
+            self._steadiness = Steadiness(self.sensor, now_ns)
+        self._judged(self._steadiness.judge(block, now_ns), now_ns)
+
+    def _judged(self, why: str | None, now_ns: int) -> None:
+        """What is wrong with an open sensor, "" if nothing is, None if that is not known yet: log the change."""
+        if why is None:
+            return
+        self.reason = why
+        if why and self.state == "ok":
+            log.warning("sensor %s is degraded: %s", self.name, why)
+            self.state, self.since_ns = "degraded", now_ns
+        elif not why and self.state == "degraded":
+            log.info("sensor %s is well again after %.1f s", self.name, (now_ns - self.since_ns) / NS_PER_S)
+            self.state, self.since_ns = "ok", now_ns
+
     def _failed(self, fault: DeviceFault) -> None:
         self.close()
+        self._steadiness = None
         state, now_ns = _state_of(fault), self._clock.now_ns()
         if state != self.state:  # not by the words: they may hold a number that changes
             log.warning("sensor %s is %s: %s", self.name, state, fault)
@@ -91,12 +116,10 @@ class Device:
         self._retry_ns = now_ns + (_RETRY_GONE_NS if gone else self._wait_ns)
         self._wait_ns = _RETRY_FIRST_NS if gone else min(self._wait_ns * 2, _RETRY_MOST_NS)
 
-    def _recovered(self) -> None:
-        now_ns = self._clock.now_ns()
+    def _recovered(self, now_ns: int) -> None:
         if self.state != "starting":
             log.info("sensor %s is back after %.1f s", self.name, (now_ns - self.since_ns) / NS_PER_S)
         self.state, self.reason, self.since_ns = "ok", "", now_ns
-        self._wait_ns = _RETRY_FIRST_NS
 
     def status(self) -> dict[str, Any]:
         """For `edgeagent status`."""

@@ -193,9 +193,7 @@ def _view(watch: Watch) -> Group:
         table.add_row(
             Text(s.name, style="bold"), Text(s.unit), *numbers, Text(_curve(watch.recent(s)), style="cyan")
         )
-    errors = ", ".join(
-        f"{cause} {n:g}" for cause, n in watch.errors().items() if n and cause != "true_rate_hz"
-    )
+    errors = ", ".join(f"{cause} {n}" for cause, n in watch.errors().items() if n and isinstance(n, int))
     lines = [Text(f"errors: {errors}", style="yellow")] if errors else []
     lines += [
         Text(f"{at_s:8.1f} s  {state}  {why}", style="dim")
@@ -210,9 +208,15 @@ def _head(watch: Watch) -> Iterator[tuple[str, str]]:
     rate = f"{watch.rate_hz():.4g} Hz"
     if watch.layout is not None:
         rate += f" of {watch.layout.rate_hz:g}"
-    yield f"  {watch.elapsed_s:.0f} s, {watch.samples} samples, {rate}", ""
+    yield f"  {watch.elapsed_s:.0f} s, {watch.samples} samples, {rate}{_jitter(watch.errors())}", ""
     if watch.missing or watch.lost:
         yield f", {watch.missing} missing, {watch.lost} lost", "yellow"
+
+
+def _jitter(counted: dict[str, int | float]) -> str:
+    """How regularly it comes: a sensor that is asked knows how late it was, others how far from where expected."""
+    jitter_ms = counted.get("late_p99_ms", counted.get("jitter_ms"))
+    return f", jitter {jitter_ms:.2g} ms" if jitter_ms is not None else ""
 
 
 def _curve(values: list[float | None]) -> str:

@@ -7,7 +7,6 @@ or the thread was held up) is the number of grid points without a reading.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
@@ -19,14 +18,10 @@ from edgeagent.errors import DeviceFault
 from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Layout
 from edgeagent.timebase import Clock
 
-log = logging.getLogger(__name__)
-
 GATHER_S = 0.05  # rows of this time go into one block
 REMEMBERED = 1000  # readings, for jitter and true rate
 BAD_IN_A_ROW = 10
-JUDGED_DEADLINES = 50
-TOLERATED_MISSES = 10  # of those
-TOO_LONG = 0.8  # of a period: a reading that takes more is why deadlines are missed
+AVERAGED = 50  # readings, for how long they take
 
 
 class Row(NamedTuple):
@@ -87,7 +82,7 @@ class Polled:
         self._name, self._clock, self._probe = name, clock, probe
         self._grid = Grid(layout.rate_hz)
         self._pending = Pending(name, max(int(GATHER_S * layout.rate_hz), 1))
-        self._pace = Pace(name, layout.rate_hz)
+        self._pace = Pace(layout.rate_hz)
         self._steps: Generator[float, None, Row] | None = None
         self._is_open = False
         self._fault: DeviceFault | None = None
@@ -132,6 +127,7 @@ class Polled:
             "readings_bad": self._bad,
             "deadlines_missed": self._grid.missed,
             "late_p99_ms": self._pace.late_p99_ms,
+            "reading_ms": self._pace.reading_ms,
             "true_rate_hz": self._pace.true_rate_hz,
             **self._probe.counters(),
         }
@@ -143,7 +139,7 @@ class Polled:
 
     def _step(self, now_ns: int) -> Row | None:
         if self._steps is None:
-            self._pace.judge(self._grid.take(now_ns))
+            self._grid.take(now_ns)
             self._pace.late(self._grid.late_ns(now_ns))
             self._began_ns = now_ns
             measurement = self._probe.measure()
@@ -202,14 +198,12 @@ class Grid:
     def next_ns(self) -> int:
         return self._at(self._next)
 
-    def take(self, now_ns: int) -> int:
-        """Serve the newest deadline that has passed: how many that is over the last one."""
+    def take(self, now_ns: int) -> None:
+        """Serve the newest deadline that has passed."""
         newest = int((now_ns - self._at(0)) // self._period_ns)
         number = max(self._next, newest)
-        passed = 1 + number - self._next
-        self.missed += passed - 1
+        self.missed += number - self._next
         self._now, self._next = number, number + 1
-        return passed
 
     def late_ns(self, now_ns: int) -> int:
         return now_ns - self._at(self._now)
@@ -265,15 +259,13 @@ class Pending:
 
 
 class Pace:
-    """How well the rate is held: what was really reached, and a word when it cannot be."""
+    """How well the rate is held: what was really reached, how late readings began, and how long they took."""
 
-    def __init__(self, name: str, rate_hz: float) -> None:
-        self._name, self._rate_hz = name, rate_hz
+    def __init__(self, rate_hz: float) -> None:
+        self._rate_hz = rate_hz
         self._late_ns: deque[int] = deque(maxlen=REMEMBERED)
         self._t_ns: deque[int] = deque(maxlen=REMEMBERED)
-        self._took_ns: deque[int] = deque(maxlen=JUDGED_DEADLINES)
-        self._deadlines = self._readings = 0
-        self._said = False
+        self._took_ns: deque[int] = deque(maxlen=AVERAGED)
 
     def late(self, late_ns: int) -> None:
         self._late_ns.append(late_ns)
@@ -282,33 +274,16 @@ class Pace:
         self._t_ns.append(t_ns)
         self._took_ns.append(took_ns)
 
-    def judge(self, passed: int) -> None:
-        """So many deadlines have passed, of which one will be served; say once if that is the rule."""
-        self._deadlines += passed
-        self._readings += 1
-        if self._deadlines < JUDGED_DEADLINES:
-            return
-        if self._deadlines - self._readings > TOLERATED_MISSES and self._took_ns and not self._said:
-            self._said = True
-            took_ms = sum(self._took_ns) / len(self._took_ns) / NS_PER_MS
-            is_slow = took_ms * self._rate_hz > TOO_LONG * 1000
-            log.warning(
-                "sensor %s cannot hold %g Hz: it gets %.3g Hz, and a reading takes %.3g ms. %s",
-                self._name,
-                self._rate_hz,
-                self.true_rate_hz,
-                took_ms,
-                "Lower its rate, or raise the bus clock"
-                if is_slow
-                else "The board is busy, or the other sensors of its bus are",
-            )
-        self._deadlines = self._readings = 0
-
     @property
     def late_p99_ms(self) -> float:
         """How late 99 of 100 readings began at most."""
         late_ns = sorted(self._late_ns)
         return late_ns[(len(late_ns) - 1) * 99 // 100] / NS_PER_MS if late_ns else 0.0
+
+    @property
+    def reading_ms(self) -> float:
+        """How long a reading takes, conversion and all."""
+        return sum(self._took_ns) / len(self._took_ns) / NS_PER_MS if self._took_ns else 0.0
 
     @property
     def true_rate_hz(self) -> float:

@@ -130,7 +130,7 @@ class SerialText(OnSerial):
     def counters(self) -> dict[str, int | float]:
         counts: dict[str, int | float] = {f"lines_{cause}": n for cause, n in self._parser.faults.items()}
         if self._times:
-            counts["true_rate_hz"] = self._times.true_rate_hz
+            counts |= {"true_rate_hz": self._times.true_rate_hz, "jitter_ms": self._times.jitter_ms}
         return counts
 
     def _check_silence(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Generator
 
@@ -156,40 +155,12 @@ def test_what_was_read_before_a_hole_comes_in_a_block_of_its_own(clock: VirtualC
     assert [(len(b.values), b.lost) for b in blocks] == [(3, 0), (5, 10)]
 
 
-def test_a_device_that_cannot_hold_its_rate_says_so_once_with_what_it_gets(
-    clock: VirtualClock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_really_reached_and_how_long_a_reading_takes_is_told(clock: VirtualClock) -> None:
     sensor = polled(clock, Counter(clock, took_s=0.025), 100)
-    with caplog.at_level(logging.WARNING):
-        blocks = run(sensor, clock, 20)
-    assert [r.message for r in caplog.records] == [
-        "sensor room cannot hold 100 Hz: it gets 40 Hz, and a reading takes 25 ms. "
-        "Lower its rate, or raise the bus clock"
-    ]
+    blocks = run(sensor, clock, 20)
     assert count(blocks) + sum(b.lost for b in blocks) == pytest.approx(2000, abs=10)
     assert sensor.counters()["true_rate_hz"] == pytest.approx(40, rel=0.01)
-
-
-def test_a_quick_device_that_misses_its_deadlines_is_not_blamed_for_it(
-    clock: VirtualClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    sensor = polled(clock, Counter(clock), 100)
-    for _ in range(40):
-        run(sensor, clock, 0.01)
-        clock.sleep_s(0.03)
-    assert [r.message.split(". ")[-1] for r in caplog.records] == [
-        "The board is busy, or the other sensors of its bus are"
-    ]
-
-
-def test_one_long_hold_up_is_not_called_a_device_that_is_too_slow(
-    clock: VirtualClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    sensor = polled(clock, Counter(clock), 100)
-    run(sensor, clock, 0.5)
-    clock.sleep_s(0.09)
-    run(sensor, clock, 5.0)
-    assert not caplog.records
+    assert sensor.counters()["reading_ms"] == pytest.approx(25)
 
 
 def test_how_late_readings_begin_is_told(clock: VirtualClock) -> None:
