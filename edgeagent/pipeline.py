@@ -32,7 +32,7 @@ from edgeagent.records import (
     Skipped,
     Window,
 )
-from edgeagent.sampling.captures import Captures, Pending, raw_body
+from edgeagent.sampling.captures import Captures, Pending, raw_bodies, raw_size_bytes
 from edgeagent.sampling.report import Report
 from edgeagent.sampling.sampler import Sampler
 from edgeagent.windows import Ring, Windows, fit
@@ -335,11 +335,14 @@ class Core:
                 self._facts[f"{plan.name}.{name}"] = Fact(value, prediction.t_end_ns, period_ns)
 
     def _sample(self, plan: PipelinePlan, window: Window, prediction: Prediction, now_ns: int) -> list[Draft]:
-        """The window's raw data, if a policy wants it: a record a sensor, on its own slots, not as the model saw it."""
+        """The window's raw data, if a policy wants it: a record a sensor, on its own slots, not as the model saw it.
+
+        Of a camera it is a record a picture.
+        """
         rings = {sensor: self._rings[sensor] for sensor in plan.sensors}
+        ends_ns = {sensor: _last_ns(window, ring) for sensor, ring in rings.items()}
         size_bytes = sum(
-            round((window.t_end_ns - window.t_start_ns) / ring.period_ns) * len(ring.layout.channels) * 2
-            for ring in rings.values()
+            raw_size_bytes(ring, window.t_start_ns, ends_ns[sensor]) for sensor, ring in rings.items()
         )
         kept = self._sampler.choose(prediction, size_bytes, now_ns)
         if kept is None:
@@ -351,13 +354,9 @@ class Core:
             "prediction": msgspec.to_builtins(prediction),
         }
         return [
-            Draft(
-                "sample",
-                now_ns,
-                kept.priority,
-                body | raw_body(sensor, ring, window.t_start_ns, window.t_end_ns - 1),
-            )
+            Draft("sample", now_ns, kept.priority, body | raw)
             for sensor, ring in rings.items()
+            for raw in raw_bodies(sensor, ring, window.t_start_ns, ends_ns[sensor])
         ]
 
     def _gap_drafts(self, now_ns: int, *, ending: bool = False) -> list[Draft]:
@@ -398,6 +397,11 @@ class Core:
         effects.settings.append(setting)
         body = {"type": "output", **setting._asdict()}
         effects.drafts.append(Draft("event", now_ns, Priority.EVENT, body))
+
+
+def _last_ns(window: Window, ring: Ring) -> int:
+    """The end of what a window is made of; a picture that came early is the next one's."""
+    return window.t_end_ns - (round(ring.period_ns) if ring.layout.pictures else 1)
 
 
 def _is_one_sensor(inputs: tuple[str, ...]) -> bool:

@@ -66,6 +66,7 @@ class BlockEntry(msgspec.Struct, frozen=True, array_like=True, tag="block"):
     t_read_ns: int
     lost: int
     reasons: tuple[str, ...]
+    pictures: tuple[bytes, ...] = ()
 
 
 class PredictionEntry(msgspec.Struct, frozen=True, array_like=True, tag="prediction"):
@@ -90,7 +91,17 @@ def block_entry(block: Block, layout: Layout, now_ns: int) -> BlockEntry:
     """Pack a block; counts where the layout has an lsb and they are exact."""
     times = np.diff(block.t_mono_ns, prepend=0).astype("<i8").tobytes()
     raw = encode_raw(block.values, layout.channels)
-    return BlockEntry(now_ns, block.sensor, block.seq, times, raw, block.t_read_ns, block.lost, block.reasons)
+    return BlockEntry(
+        now_ns,
+        block.sensor,
+        block.seq,
+        times,
+        raw,
+        block.t_read_ns,
+        block.lost,
+        block.reasons,
+        block.pictures,
+    )
 
 
 def entry_block(entry: BlockEntry, layout: Layout) -> Block:
@@ -99,7 +110,18 @@ def entry_block(entry: BlockEntry, layout: Layout) -> Block:
     values = decode_raw(entry.raw, layout.channels)
     if len(times) != len(values):
         raise ValueError(f"{len(times)} times for {len(values)} samples")
-    return Block(entry.sensor, entry.seq, times, values, entry.t_read_ns, entry.lost, entry.reasons)
+    if len(entry.pictures) not in (0, len(values)):
+        raise ValueError(f"{len(entry.pictures)} pictures for {len(values)} samples")
+    return Block(
+        entry.sensor,
+        entry.seq,
+        times,
+        values,
+        entry.t_read_ns,
+        entry.lost,
+        entry.reasons,
+        entry.pictures,
+    )
 
 
 class Writer:

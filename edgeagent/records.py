@@ -181,14 +181,16 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=False):
     schema: int = 1
 
 
-Encoding = Literal["int16", "int32", "float32"]
+Encoding = Literal["int16", "int32", "float32", "jpeg", "png", "bmp"]
+PICTURES: dict[Encoding, bytes] = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "bmp": b"BM"}
+"""How the file of a picture begins."""
 
 
 class Raw(msgspec.Struct, frozen=True):
     """Raw samples as they are stored and sent: planar (channel by channel), little-endian.
 
-    `encoding` is int16 or int32 (counts; value = count x the channel's lsb) or float32 (values, NaN kept);
-    `packing` is what was done to make `data` smaller, if that did (packing.py).
+    `encoding` is int16 or int32 (counts; value = count x the channel's lsb) or float32 (values, NaN kept), or says what
+    file `data` is: one picture; `packing` is what was done to make `data` smaller, if that did (packing.py).
     """
 
     encoding: Encoding
@@ -212,6 +214,14 @@ def encode_raw(values: Float32Array, channels: tuple[Channel, ...]) -> Raw:
     return Raw(encoding, len(values), planar.tobytes())
 
 
+def picture_raw(picture: bytes) -> Raw:
+    """A picture as its file, which it stays. Raises ValueError if it is none."""
+    for encoding, head in PICTURES.items():
+        if picture.startswith(head):
+            return Raw(encoding, 1, picture)
+    raise ValueError("not a picture of a kind that is known")
+
+
 def _planar(values: Float32Array, channels: tuple[Channel, ...]) -> tuple[Encoding, npt.NDArray[Any]]:
     """[channels, n] in the smallest encoding that loses nothing."""
     if channels and all(c.lsb for c in channels) and bool(np.isfinite(values).all()):
@@ -228,6 +238,8 @@ def _planar(values: Float32Array, channels: tuple[Channel, ...]) -> tuple[Encodi
 
 def decode_raw(raw: Raw, channels: tuple[Channel, ...]) -> Float32Array:
     """The inverse of `encode_raw`: float32[n, channels]. Raises ValueError if the bytes do not fit."""
+    if raw.encoding in PICTURES:
+        raise ValueError(f"a picture ({raw.encoding}) has no channels")
     dtype = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}[raw.encoding]
     if not 0 <= raw.samples * len(channels) <= MAX_RAW_BYTES // np.dtype(dtype).itemsize:
         raise ValueError(f"{raw.samples} samples of {len(channels)} channels: {MAX_RAW_BYTES} bytes at most")

@@ -38,7 +38,6 @@ class Album:
             self._bytes -= len(self._pictures.popleft()[1])
 
     def between(self, t_start_ns: int, t_end_ns: int) -> list[tuple[int, bytes]]:
-        """Time and file of each that is held of a stretch of time, both ends inclusive."""
         return [one for one in self._pictures if t_start_ns <= one[0] <= t_end_ns]
 
 
@@ -61,7 +60,7 @@ class Ring:
         self._fill = 0
         self.samples = 0
         self.missing = 0
-        self.album = Album()
+        self._album = Album()
 
     @property
     def end(self) -> int:
@@ -88,7 +87,7 @@ class Ring:
         self.samples += len(block.values)
         self.missing += missing
         if block.pictures:
-            self.album.add(block, int(self._t_ns[self.start - self._base]))
+            self._album.add(block, int(self._t_ns[self.start - self._base]))
         return missing
 
     def _empty_slots(self, block: Block) -> Int64Array:
@@ -143,6 +142,10 @@ class Ring:
         a, b = np.searchsorted(t_ns, t_start_ns, "left"), np.searchsorted(t_ns, t_end_ns, "right")
         return t_ns[a:b].copy(), values[a:b].copy()
 
+    def pictures(self, t_start_ns: int, t_end_ns: int) -> list[tuple[int, bytes]]:
+        """Time and file of each picture that is held of a stretch of time, both ends inclusive."""
+        return self._album.between(t_start_ns, t_end_ns)
+
 
 class Windows:
     """Cuts one pipeline's windows out of a ring, by length and hop in time.
@@ -182,7 +185,7 @@ class Windows:
     def _window(self, t_read_ns: int) -> Window:
         t_ns, values = self._ring.slots(self._start, self._start + self._length)
         values = values[:, self._columns]
-        missing = np.isnan(values).any(axis=1)
+        missing = np.any(np.isnan(values), axis=1)
         missing_fraction = float(missing.mean())
         pictures = self._pictures(t_ns, missing) if self._wanted.shape else ()
         filled = fill(values) if 0.0 < missing_fraction < 1.0 else values
@@ -202,7 +205,7 @@ class Windows:
 
     def _pictures(self, t_ns: Int64Array, missing: npt.NDArray[np.bool_]) -> tuple[bytes, ...]:
         """One a sample of the model, the newest; where that is missing the one before it, or else the next."""
-        held = dict(self._ring.album.between(int(t_ns[0]), int(t_ns[-1])))
+        held = dict(self._ring.pictures(int(t_ns[0]), int(t_ns[-1])))
         slots = zip(t_ns.tolist(), missing.tolist(), strict=True)
         pictures = [b"" if gone else held.get(t, b"") for t, gone in slots]
         last = next(filter(None, pictures), b"")

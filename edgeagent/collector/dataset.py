@@ -2,6 +2,7 @@
 
 records/DATE.jsonl   one record a line, by the date in the record's own time (`undated` if it has none)
 samples/ID.npz       a sample's arrays: values float32[n, channels], t_mono_ns int64[n], names, units
+samples/ID.jpg       or .png, .bmp: a sample that is a picture, as the camera made it
 samples/ID.json      why it was kept: the record without its raw data
 """
 
@@ -19,11 +20,21 @@ import msgspec
 import numpy as np
 
 from edgeagent.errors import StorageFault
-from edgeagent.records import NS_PER_S, Channel, Float32Array, Int64Array, Raw, Record, decode_raw
+from edgeagent.records import (
+    NS_PER_S,
+    PICTURES,
+    Channel,
+    Float32Array,
+    Int64Array,
+    Raw,
+    Record,
+    decode_raw,
+)
 
 _DATA = "data"
 _SLOWEST_HZ, _FASTEST_HZ = 1e-6, 1e12
 _LAST_NS = 2**62
+_SUFFIXES = {"jpeg": "jpg"}  # the others are called as they are
 
 
 class _Sample(Raw, frozen=True, kw_only=True):
@@ -70,6 +81,17 @@ def line(record: Record, sample: str | None) -> bytes:
         return msgspec.json.encode(entry) + b"\n"
     except (TypeError, RecursionError, OverflowError) as e:
         raise ValueError(f"the body cannot be written as JSON: {e}") from e
+
+
+def raw_file(record: Record) -> tuple[str, bytes]:
+    """Suffix and content of the file for a sample record's raw data. Raises ValueError if it does not fit together."""
+    encoding = record.body.get("encoding")
+    if encoding not in PICTURES:
+        return "npz", arrays(record)
+    data = msgspec.convert(record.body, Raw).data
+    if not data.startswith(PICTURES[encoding]):
+        raise ValueError(f"not a picture of the kind {encoding}")
+    return _SUFFIXES.get(encoding, encoding), data
 
 
 def arrays(record: Record) -> bytes:
@@ -154,5 +176,5 @@ def summary(folder: Path) -> Summary:
         len(kinds),
         dict(sorted(Counter(kinds.values()).items())),
         len({record_id.split("/")[0] for record_id in kinds}),
-        sum(1 for _ in samples_folder(folder).glob("*.npz")),
+        sum(1 for _ in samples_folder(folder).glob("*.json")),
     )

@@ -77,8 +77,8 @@ class Store:
         if record.kind != "sample":
             return dataset.line(record, None)
         name = file_name(record.id)
-        arrays, line = dataset.arrays(record), dataset.line(record, name)
-        dataset.write_whole(dataset.samples_folder(self.folder) / f"{name}.npz", arrays)
+        (suffix, raw), line = dataset.raw_file(record), dataset.line(record, name)
+        dataset.write_whole(dataset.samples_folder(self.folder) / f"{name}.{suffix}", raw)
         dataset.write_whole(dataset.samples_folder(self.folder) / f"{name}.json", line)
         return line
 

@@ -8,7 +8,16 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 import numpy as np
 
-from edgeagent.records import NS_PER_S, Draft, Float32Array, Int64Array, Layout, Priority, encode_raw
+from edgeagent.records import (
+    NS_PER_S,
+    Draft,
+    Float32Array,
+    Int64Array,
+    Layout,
+    Priority,
+    encode_raw,
+    picture_raw,
+)
 
 _LATE_NS = 2 * NS_PER_S  # how long a capture waits for a sensor that has fallen silent
 
@@ -25,6 +34,40 @@ class Samples(Protocol):
         ...
 
     def between(self, t_start_ns: int, t_end_ns: int) -> tuple[Int64Array, Float32Array]: ...
+
+    def pictures(self, t_start_ns: int, t_end_ns: int) -> list[tuple[int, bytes]]:
+        """Time and file of each picture."""
+        ...
+
+
+def raw_bodies(sensor: str, samples: Samples, t_start_ns: int, t_end_ns: int) -> list[dict[str, Any]]:
+    """The bodies of sample records but for why they were kept: one, or of a camera one a picture."""
+    pictures = samples.pictures(t_start_ns, t_end_ns)
+    if not pictures:
+        return [raw_body(sensor, samples, t_start_ns, t_end_ns)]
+    source = samples.layout.source
+    return [
+        {
+            "sensor": sensor,
+            "t_start_ns": t_start_ns,
+            "t_end_ns": t_end_ns,
+            "t_mono_ns": t_ns,
+            "rate_hz": samples.layout.rate_hz,
+            **({"source": msgspec.to_builtins(source)} if source else {}),
+            "picture": number,
+            "pictures": len(pictures),
+            **msgspec.structs.asdict(picture_raw(picture)),
+        }
+        for number, (t_ns, picture) in enumerate(pictures, 1)
+    ]
+
+
+def raw_size_bytes(samples: Samples, t_start_ns: int, t_end_ns: int) -> int:
+    """What the raw data of a stretch takes in records, about; of pictures exactly."""
+    layout = samples.layout
+    if layout.pictures:
+        return sum(len(picture) for _, picture in samples.pictures(t_start_ns, t_end_ns))
+    return round((t_end_ns - t_start_ns) * layout.rate_hz / NS_PER_S) * len(layout.channels) * 2
 
 
 def raw_body(sensor: str, samples: Samples, t_start_ns: int, t_end_ns: int) -> dict[str, Any]:
@@ -58,7 +101,7 @@ class Pending(NamedTuple):
 
 
 class Captures:
-    """The captures under way. Each becomes one sample record a sensor, once its stretch is complete."""
+    """The captures under way. Each becomes one sample record a sensor or picture, once its stretch is complete."""
 
     def __init__(self) -> None:
         self._pending: list[Pending] = []
@@ -74,10 +117,10 @@ class Captures:
             complete = all(rings[s].newest_ns >= capture.t_end_ns for s in here)
             if ending or complete or now_ns >= capture.t_end_ns + _LATE_NS:
                 self._pending.remove(capture)
-                drafts += [self._draft(capture, s, rings[s], now_ns) for s in here]
+                drafts += [draft for s in here for draft in self._drafts(capture, s, rings[s], now_ns)]
         return drafts
 
-    def _draft(self, capture: Pending, sensor: str, ring: Samples, now_ns: int) -> Draft:
+    def _drafts(self, capture: Pending, sensor: str, ring: Samples, now_ns: int) -> list[Draft]:
         why = {"reason": "capture", "rule": capture.rule, "probability": 1.0}
-        body = raw_body(sensor, ring, capture.t_start_ns, capture.t_end_ns)
-        return Draft("sample", now_ns, Priority.EVENT, why | body)
+        bodies = raw_bodies(sensor, ring, capture.t_start_ns, capture.t_end_ns)
+        return [Draft("sample", now_ns, Priority.EVENT, why | body) for body in bodies]

@@ -28,7 +28,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 def layout(options: Options) -> Layout:
     """Channels and rate as recorded. Raises StorageFault, or ConfigFault if it is not said which sensor."""
     recording = Recording(options.folder)
-    sensors = recording.header.sensors
+    sensors = {name: one for name, one in recording.header.sensors.items() if not one.pictures}
     if options.sensor in sensors:
         return sensors[options.sensor]
     if not options.sensor and len(sensors) == 1:
