@@ -5,7 +5,8 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 from paho.mqtt.client import Client
@@ -30,6 +31,7 @@ _WILL_DELAY_S = (
 _MOST_TURNS = 10_000  # of reading what is not to the point
 _MOST_AT_ONCE = 100
 _WHOLE_PACKET = 268_435_455
+_GATHERED_BYTES = 65_536
 _OUR_CLOCK = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED
 
 
@@ -76,7 +78,8 @@ class Connection:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
         """Begin to hand over a message; its number, by which `answers` speaks of it."""
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        with self._client.gathering():
+            info = self._client.publish(topic, payload, qos=1, retain=retain)
         if info.rc:
             raise self._lost()
         return info.mid
@@ -112,8 +115,8 @@ class Connection:
         client_id: str,
         login: tuple[str, str | None] | None,
         tls: ssl.SSLContext | None,
-    ) -> Client:
-        client = Client(
+    ) -> _Client:
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             clean_session=None if self._v5 else False,
@@ -193,7 +196,8 @@ class Connection:
         line = self._client.socket()
         if not isinstance(line, socket.socket):
             raise self._refused(self._greeting) if _failed(self._greeting) else self._lost()
-        if isinstance(line, ssl.SSLSocket) and line.pending():
+        self._client.send_gathered()
+        if self._client.has_read or (isinstance(line, ssl.SSLSocket) and line.pending()):
             return True
         poll = select.poll()
         poll.register(line, select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
@@ -245,6 +249,55 @@ class Connection:
 
     def _fault(self, what: str, hint: str) -> UpstreamFault:
         return UpstreamFault(what, where=self._url, hint=hint)
+
+
+class _Client(Client):
+    """paho, with its small reads and writes gathered: it asks the kernel three times for each answer, and once for
+    each message. (Were it to name these two methods otherwise, it would be slower, and right still.)
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._out, self._in = bytearray(), memoryview(b"")
+        self._gathers = False
+        super().__init__(*args, **options)
+
+    @property
+    def has_read(self) -> bool:
+        """Whether there are bytes that have been read already."""
+        return bool(self._in)
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """What is sent meanwhile may wait for `send_gathered`."""
+        self._gathers = True
+        try:
+            yield
+        finally:
+            self._gathers = False
+
+    def send_gathered(self) -> None:
+        """As much as the kernel takes now. What fails here fails with paho's next call too, which tells."""
+        with suppress(OSError):
+            while self._out:
+                del self._out[: super()._sock_send(self._out)]
+
+    def want_write(self) -> bool:
+        return bool(self._out) or super().want_write()
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        if self._gathers and len(self._out) + len(buf) <= _GATHERED_BYTES:
+            self._out += buf
+            return len(buf)
+        self.send_gathered()
+        if self._out:
+            raise BlockingIOError
+        return super()._sock_send(buf)
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if not self._in:
+            self._in = memoryview(super()._sock_recv(max(bufsize, _GATHERED_BYTES)))
+        some, self._in = self._in[:bufsize], self._in[bufsize:]
+        return bytes(some)
 
 
 class _Line(ssl.SSLSocket):

@@ -117,6 +117,7 @@ class Mqtt:
         topic = _topic(options.topic, "topic", _NAMES)
         self._topics = {kind: topic.render({**values, "kind": kind}.get) for kind in get_args(Kind)}
         self._connection: Connection | None = None
+        self._window = 1
 
     def send(self, batch: Mapping[str, bytes]) -> Result:
         """As the contract says. What the broker acknowledged before it went away stays accepted."""
@@ -125,15 +126,14 @@ class Mqtt:
         messages, rejected = self._messages(batch, connection.max_packet_bytes)
         trouble: UpstreamFault | None = None
         under_way: dict[int, _Message] = {}
-        window = 1  # opens fast; a broker that cuts the connection at a message has been asked about that one alone
         try:
             while messages or under_way:
-                while messages and len(under_way) < min(window, connection.window):
+                while messages and len(under_way) < min(self._window, connection.window):
                     message = messages.popleft()
                     under_way[connection.publish(message.topic, message.payload)] = message
                     self.bytes_sent += len(message.payload)
                 answers = connection.answers()
-                window += len(answers)
+                self._window += len(answers)
                 for number, reason in answers.items():
                     answered = under_way.pop(number, None)
                     if answered is None:  # it was our presence's
@@ -169,6 +169,8 @@ class Mqtt:
         return self._connection
 
     def _connect(self) -> Connection:
+        # Opens fast; a broker that cuts the connection at a message is then asked about that one alone.
+        self._window = 1
         parts = urlsplit(self._options.url)
         return Connection(
             self._options.url,
@@ -194,25 +196,29 @@ class Mqtt:
         messages: deque[_Message] = deque()
         rejected: dict[str, str] = {}
         young: dict[str, _Young] = {}
+        is_plain, is_single = self._options.payload == "msgpack", self._options.message == "record"
+        room_bytes = {topic: self._room_bytes(topic, max_packet_bytes) for topic in self._topics.values()}
         for record_id, record in batch.items():
             try:
                 topic = self._topics[_decode_head(record).kind]
-                payload = record if self._options.payload == "msgpack" else _as_json(record)
+                payload = record if is_plain else _as_json(record)
             except ValueError as e:
                 rejected[record_id] = f"cannot be read: {e}"
                 continue
-            around_bytes = len(topic.encode()) + _AROUND_THE_PAYLOAD
-            room_bytes = min(self._options.max_message, max_packet_bytes - around_bytes)
-            if len(payload) > room_bytes:
+            if len(payload) > room_bytes[topic]:
                 rejected[record_id] = f"too large for the broker ({len(payload)} bytes)"
-            elif self._options.message == "record":
+            elif is_single:
                 messages.append(_Message(topic, payload, (record_id,)))
             else:
-                if topic in young and young[topic].size_bytes + len(payload) > room_bytes:
+                if topic in young and young[topic].size_bytes + len(payload) > room_bytes[topic]:
                     messages.append(self._grown(topic, young.pop(topic)))
                 young.setdefault(topic, _Young()).add(record_id, payload)
         messages.extend(self._grown(topic, one) for topic, one in young.items())
         return messages, rejected
+
+    def _room_bytes(self, topic: str, max_packet_bytes: int) -> int:
+        """What a message to a topic may hold."""
+        return min(self._options.max_message, max_packet_bytes - len(topic.encode()) - _AROUND_THE_PAYLOAD)
 
     def _grown(self, topic: str, young: _Young) -> _Message:
         if self._options.payload == "msgpack":
