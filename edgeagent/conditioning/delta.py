@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import msgspec
-import numpy as np
 
-from edgeagent.conditioning import Readings, Step
+from edgeagent.conditioning import Step
+from edgeagent.conditioning.in_turn import in_turn
 from edgeagent.errors import ConfigFault
-from edgeagent.records import Channel, Int64Array
+from edgeagent.records import Channel
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -21,7 +21,7 @@ class Options(msgspec.Struct, frozen=True):
 
 
 def build(options: Options, channel: Channel) -> Step:
-    return Step(channel, _Held(options.least))
+    return Step(channel, in_turn(_Held(options.least)))
 
 
 class _Held:
@@ -31,13 +31,7 @@ class _Held:
         self._least = least
         self._passed = math.nan
 
-    def __call__(self, values: Readings, t_ns: Int64Array) -> Readings:
-        del t_ns
-        return np.array([self._next(value) for value in values.tolist()])
-
-    def _next(self, value: float) -> float:
-        if math.isnan(value):
-            return value
+    def __call__(self, value: float) -> float:
         if not abs(value - self._passed) < self._least:  # nor is the first, with nothing to differ from
             self._passed = value
         return self._passed

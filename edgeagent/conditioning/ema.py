@@ -6,17 +6,17 @@ import math
 from typing import Annotated
 
 import msgspec
-import numpy as np
 
-from edgeagent.conditioning import Readings, Step
+from edgeagent.conditioning import Step
+from edgeagent.conditioning.in_turn import in_turn
 from edgeagent.config.quantities import Between
-from edgeagent.records import Channel, Int64Array
+from edgeagent.records import Channel
 
 Options = Annotated[float, Between(0.0001, 1.0)]
 
 
 def build(options: float, channel: Channel) -> Step:
-    return Step(msgspec.structs.replace(channel, lsb=None), _Average(options))
+    return Step(msgspec.structs.replace(channel, lsb=None), in_turn(_Average(options)))
 
 
 class _Average:
@@ -26,12 +26,6 @@ class _Average:
         self._alpha = alpha
         self._mean = math.nan
 
-    def __call__(self, values: Readings, t_ns: Int64Array) -> Readings:
-        del t_ns
-        return np.array([self._next(value) for value in values.tolist()])
-
-    def _next(self, value: float) -> float:
-        if math.isnan(value):
-            return value
+    def __call__(self, value: float) -> float:
         self._mean = value if math.isnan(self._mean) else self._mean + self._alpha * (value - self._mean)
         return self._mean

@@ -7,7 +7,7 @@ bytes; a burst is one read of the count and one of whole samples, so a late read
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -17,10 +17,10 @@ from edgeagent.buses.fake import Fake
 from edgeagent.buses.i2c import I2cBus
 from edgeagent.buses.registers import Byte, Chip, Word
 from edgeagent.config.quantities import Hz
-from edgeagent.errors import ConfigFault, DeviceFault, WrongDevice
-from edgeagent.records import NS_PER_S, Block, Channel, Layout
+from edgeagent.errors import ConfigFault, WrongDevice
+from edgeagent.records import NS_PER_S, Channel, Float32Array, Layout
 from edgeagent.sensors import Advice, Context, Sensor
-from edgeagent.sensors.bursts import Bursts, burst_ns
+from edgeagent.sensors.bursts import FromFifo, burst_ns
 from edgeagent.timebase import Clock
 
 STANDARD_GRAVITY = 9.80665
@@ -33,30 +33,6 @@ RATE_TOLERANCE = 1e-3
 DEFAULT_BUS_HZ = 100_000
 BITS_PER_BYTE = 9  # with the acknowledge
 BURST_OVERHEAD_BYTES = 8  # two addresses and a register, twice, and the count
-
-
-class Registers(Chip):
-    """Section 3 of the register map, as far as it is used; the bits are beside their register."""
-
-    __slots__ = ()
-
-    sample_rate_divider = Byte(0x19)  # SMPLRT_DIV
-    config = Byte(0x1A)  # DLPF_CFG[2:0]
-    gyro_config = Byte(0x1B)  # FS_SEL[4:3]
-    accel_config = Byte(0x1C)  # AFS_SEL[4:3]
-    accel_config_2 = Byte(0x1D)  # A_DLPF_CFG[2:0], of the MPU-6500
-    fifo_enable = Byte(0x23)  # FIFO_EN
-    user_control = Byte(0x6A)  # USER_CTRL
-    power_management = Byte(0x6B)  # PWR_MGMT_1
-    fifo_count = Word(0x72)  # FIFO_COUNTH, FIFO_COUNTL
-    who_am_i = Byte(0x75)
-
-    XG_YG_ZG_ACCEL = 0x78  # of FIFO_EN
-    FIFO_EN = 0x40  # of USER_CTRL
-    FIFO_RESET = 0x04
-    DEVICE_RESET = 0x80  # of PWR_MGMT_1
-    CLKSEL_PLL_X = 0x01  # steadier than the internal oscillator, which is the default
-    FIFO_R_W = 0x74
 
 
 class Model(NamedTuple):
@@ -135,112 +111,82 @@ def advise(options: Options, model: Model = MPU6050) -> Iterable[Advice]:
 
 
 def build(name: str, options: Options, context: Context, model: Model = MPU6050) -> Sensor:
-    return Mpu6050(name, options, context.buses.i2c(options.bus, options.fake), context.clock, model)
+    bus = context.buses.i2c(options.bus, options.fake)
+    chip = Mpu6050(bus, options, context.clock, model)
+    return FromFifo(name, layout(options), context.clock, chip, model.fifo_samples, bus.truth)
 
 
-class Mpu6050:
-    """One chip. Samples lost (FIFO overflow, broken burst, time closed) are told by the next block's `lost`."""
+class Mpu6050(Chip):
+    """Section 3 of the register map, as far as it is used; the bits are beside their register."""
 
-    wake: Callable[[], None] | None = None
+    __slots__ = ("_clock", "_layout", "_lsb", "_model", "_options")
 
-    def __init__(
-        self, name: str, options: Options, bus: I2cBus, clock: Clock, model: Model = MPU6050
-    ) -> None:
-        self.port, self.truth = bus.name, bus.truth
-        shape = layout(options)
-        self.layout: Layout | None = shape
+    sample_rate_divider = Byte(0x19)  # SMPLRT_DIV
+    config = Byte(0x1A)  # DLPF_CFG[2:0]
+    gyro_config = Byte(0x1B)  # FS_SEL[4:3]
+    accel_config = Byte(0x1C)  # AFS_SEL[4:3]
+    accel_config_2 = Byte(0x1D)  # A_DLPF_CFG[2:0], of the MPU-6500
+    fifo_enable = Byte(0x23)  # FIFO_EN
+    user_control = Byte(0x6A)  # USER_CTRL
+    power_management = Byte(0x6B)  # PWR_MGMT_1
+    fifo_count = Word(0x72)  # FIFO_COUNTH, FIFO_COUNTL
+    who_am_i = Byte(0x75)
+
+    XG_YG_ZG_ACCEL = 0x78  # of FIFO_EN
+    FIFO_EN = 0x40  # of USER_CTRL
+    FIFO_RESET = 0x04
+    DEVICE_RESET = 0x80  # of PWR_MGMT_1
+    CLKSEL_PLL_X = 0x01  # steadier than the internal oscillator, which is the default
+    FIFO_R_W = 0x74
+
+    def __init__(self, bus: I2cBus, options: Options, clock: Clock, model: Model = MPU6050) -> None:
+        super().__init__(bus, options.address)
         self._options, self._clock, self._model = options, clock, model
-        self._chip = Registers(bus, options.address)
-        self._lsb = np.array([c.lsb for c in shape.channels])
-        self._rate_hz = shape.rate_hz
-        self._bursts = Bursts(name, shape.rate_hz, model.fifo_samples)
-        self._is_open = False
-        self._overflows = self._broken_bursts = 0
+        self._layout = layout(options)
+        self._lsb = np.array([channel.lsb for channel in self._layout.channels])
 
-    def open(self) -> None:
-        """Identify, reset, configure, start the FIFO. Takes 0.13 s. Raises DeviceFault."""
-        chip, options = self._chip, self._options
+    def start(self) -> None:
+        """Identify, reset, configure. Takes 0.13 s. Raises DeviceFault."""
+        options, filter_setting = self._options, low_pass(self._layout.rate_hz)
         self._identify()
-        chip.power_management = Registers.DEVICE_RESET
+        self.power_management = self.DEVICE_RESET
         self._clock.sleep_s(0.1)  # section 4.28
-        chip.power_management = Registers.CLKSEL_PLL_X
+        self.power_management = self.CLKSEL_PLL_X
         self._clock.sleep_s(0.03)  # gyroscope start-up, product specification section 6.1
-        chip.config = low_pass(self._rate_hz)
+        self.config = filter_setting
         if self._model.filters_apart:
-            chip.accel_config_2 = low_pass(self._rate_hz)
-        chip.sample_rate_divider = divisor(options.rate) - 1
-        chip.gyro_config = list(COUNTS_PER_DPS).index(options.gyro_range) << 3
-        chip.accel_config = list(COUNTS_PER_G).index(options.accel_range) << 3
-        chip.fifo_enable = Registers.XG_YG_ZG_ACCEL
-        self._restart_fifo()
-        self._is_open = True
+            self.accel_config_2 = filter_setting
+        self.sample_rate_divider = divisor(options.rate) - 1
+        self.gyro_config = list(COUNTS_PER_DPS).index(options.gyro_range) << 3
+        self.accel_config = list(COUNTS_PER_G).index(options.accel_range) << 3
+        self.fifo_enable = self.XG_YG_ZG_ACCEL
 
-    def due_ns(self) -> int:
-        return self._bursts.due_ns()
+    def empty(self) -> None:
+        self.user_control = 0
+        self.user_control = self.FIFO_RESET
+        self.user_control = self.FIFO_EN
 
-    def read(self) -> Block | None:
-        """All whole samples of the FIFO. Raises DeviceFault."""
-        if not self._is_open:
-            raise DeviceFault("the sensor is not open", where=self._where())
-        before_ns = self._clock.now_ns()
-        count = self._chip.fifo_count
-        counted_ns = self._clock.now_ns()
-        samples = count // SAMPLE_BYTES
+    def waiting(self) -> int | None:
+        count = self.fifo_count
         if count > self._model.fifo_samples * SAMPLE_BYTES:
-            self._overflows += 1  # the chip has dropped the oldest bytes: what is left is not aligned
-            self._restart_fifo()
-            return None
-        if samples == 0:
-            self._bursts.nothing(counted_ns, self._where())
-            return None
-        data = self._burst(samples * SAMPLE_BYTES)
-        if data is None:
-            return None
+            return None  # the chip has dropped the oldest bytes: what is left is not aligned
+        return count // SAMPLE_BYTES
+
+    def take(self, samples: int) -> Float32Array:
+        data = self.bus.read(self.address, self.FIFO_R_W, samples * SAMPLE_BYTES, attempts=1)
         counts = np.frombuffer(data, dtype=">i2").reshape(samples, len(self._lsb))
-        values = (counts * self._lsb).astype(np.float32)
-        return self._bursts.block(values, before_ns, counted_ns, self._clock.now_ns())
-
-    def close(self) -> None:
-        self._is_open = False
-        self._chip.bus.close()
-
-    def counters(self) -> dict[str, int | float]:
-        return {
-            "fifo_overflows": self._overflows,
-            "broken_bursts": self._broken_bursts,
-            **self._chip.bus.counters(self._chip.address),
-            "true_rate_hz": self._bursts.true_rate_hz,
-        }
-
-    def _burst(self, n_bytes: int) -> bytes | None:
-        """The FIFO's oldest bytes; None if the bus failed half way: where a sample starts is not known any more."""
-        chip = self._chip
-        try:
-            return chip.bus.read(chip.address, Registers.FIFO_R_W, n_bytes, attempts=1)
-        except DeviceFault:
-            self._broken_bursts += 1
-            self._restart_fifo()  # raises if the bus is down for good
-            return None
-
-    def _restart_fifo(self) -> None:
-        chip = self._chip
-        chip.user_control = 0
-        chip.user_control = Registers.FIFO_RESET
-        chip.user_control = Registers.FIFO_EN
-        self._bursts.restart(self._clock.now_ns())
+        values: Float32Array = (counts * self._lsb).astype(np.float32)
+        return values
 
     def _identify(self) -> None:
-        found, model = self._chip.who_am_i, self._model
+        found, model = self.who_am_i, self._model
         if found != model.who_am_i:
             raise WrongDevice(
                 f"{KNOWN_CHIPS.get(found, 'an unknown chip')} answers (WHO_AM_I {found:#04x})",
-                where=self._where(),
+                where=self.where,
                 expected=f"an {model.name} ({model.who_am_i:#04x})",
                 hint="Check `address:` and `driver:`; the pin AD0 chooses between 0x68 and 0x69.",
             )
-
-    def _where(self) -> str:
-        return f"{self.port} address {self._options.address:#04x}"
 
 
 def low_pass(rate_hz: float) -> int:

@@ -14,20 +14,22 @@ from edgeagent.buses.fake.chip import os_error
 from edgeagent.buses.i2c import I2cBus
 from edgeagent.errors import ConfigFault, DeviceFault
 from edgeagent.records import NS_PER_S, Block
-from edgeagent.sensors.adxl345 import METERS_PER_S2, Adxl345, Options, layout
+from edgeagent.sensors.adxl345 import FIFO_SAMPLES, METERS_PER_S2, Adxl345, Options, layout
+from edgeagent.sensors.bursts import FromFifo
 
 MS = 1_000_000
 COUNTING = Fake(raw=tuple((k, 0, 0) for k in range(500)))
 
 
-def on(chip: Chip, clock: VirtualClock, rate: float = 100.0) -> Adxl345:
-    bus = I2cBus("fake:adxl345", clock, lambda: chip)
-    sensor = Adxl345("arm", Options(bus="fake:adxl345", rate=rate), bus, clock)
+def on(chip: Chip, clock: VirtualClock, rate: float = 100.0) -> FromFifo:
+    options = Options(bus="fake:adxl345", rate=rate)
+    driver = Adxl345(I2cBus("fake:adxl345", clock, lambda: chip), options)
+    sensor = FromFifo("arm", layout(options), clock, driver, FIFO_SAMPLES)
     sensor.open()
     return sensor
 
 
-def run(sensor: Adxl345, clock: VirtualClock, seconds: float) -> list[Block]:
+def run(sensor: FromFifo, clock: VirtualClock, seconds: float) -> list[Block]:
     end_ns = clock.now_ns() + round(seconds * NS_PER_S)
     blocks = []
     while sensor.due_ns() <= end_ns:
@@ -64,7 +66,7 @@ def test_after_an_overrun_the_fifo_is_emptied_and_the_loss_is_told(clock: Virtua
     clock.sleep_s(1.0)
     assert sensor.read() is None
     (after, *_) = run(sensor, clock, 0.11)
-    assert sensor.counters()["fifo_overruns"] == 1
+    assert sensor.counters()["fifo_overflows"] == 1
     gap = counts([after])[0] - counts([before])[-1]
     assert after.lost == pytest.approx(gap - 1, abs=1)
     assert (after.t_mono_ns[0] - before.t_mono_ns[-1]) / MS / 10 == pytest.approx(gap, abs=1.1)

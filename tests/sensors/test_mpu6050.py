@@ -19,16 +19,17 @@ from edgeagent.errors import ConfigFault, DeviceFault, DeviceGone, WrongDevice
 from edgeagent.recording import Header, Label, write_series
 from edgeagent.records import NS_PER_S, Block, Int64Array, Layout, decode_raw, encode_raw
 from edgeagent.sensors import Context, Sensor
-from edgeagent.sensors.bursts import burst_ns
-from edgeagent.sensors.mpu6050 import Mpu6050, Options, advise, build, layout, low_pass
+from edgeagent.sensors.bursts import FromFifo, burst_ns
+from edgeagent.sensors.mpu6050 import MPU6050, Mpu6050, Options, advise, build, layout, low_pass
 
 MS = 1_000_000
 
 
-def on(chip: Chip, clock: VirtualClock, **options: object) -> Mpu6050:
+def on(chip: Chip, clock: VirtualClock, **given: object) -> FromFifo:
     """The driver on that chip, open."""
-    bus = I2cBus("fake:mpu6050", clock, lambda: chip)
-    sensor = Mpu6050("imu", Options(bus="fake:mpu6050", **options), bus, clock)  # type: ignore[arg-type]
+    options = Options(bus="fake:mpu6050", **given)  # type: ignore[arg-type]
+    driver = Mpu6050(I2cBus("fake:mpu6050", clock, lambda: chip), options, clock)
+    sensor = FromFifo("imu", layout(options), clock, driver, MPU6050.fifo_samples)
     sensor.open()
     return sensor
 
