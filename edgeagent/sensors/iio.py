@@ -177,9 +177,9 @@ def shared(folder: Path, channel: str, kind: str) -> float | None:
 
 
 def text(path: Path) -> str:
-    """A file of sysfs; "" if it is not there."""
+    """A file of sysfs; "" if it is not there. A vendor's label may be in any encoding."""
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="replace").strip()
     except FileNotFoundError:
         return ""
 
@@ -187,7 +187,7 @@ def text(path: Path) -> str:
 def number(path: Path) -> float:
     """Raises DeviceFault for a file that is gone, denied, failing, or that holds no number."""
     try:
-        found = path.read_text().strip()
+        found = path.read_text(errors="replace").strip()
     except OSError as e:
         raise _fault(path, e) from e
     try:

@@ -19,6 +19,8 @@ import msgspec
 import numpy as np
 from pynmeagps import NMEAMessageError, NMEAParseError, NMEAReader, NMEATypeError
 
+from edgeagent.buses import Port
+from edgeagent.buses.fake import FakeDevice
 from edgeagent.buses.ports import advice_on
 from edgeagent.config.quantities import Hz, Switch
 from edgeagent.errors import DeviceFault
@@ -60,6 +62,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     baud: int = 9600
     rate: Hz = 1.0
     clock: Switch = False
+    fake: FakeDevice = FakeDevice()
 
 
 def layout(options: Options) -> Layout:
@@ -73,7 +76,8 @@ def advise(options: Options) -> Iterator[Advice]:
 
 
 def build(name: str, options: Options, context: Context) -> Sensor:
-    return Nmea(name, options, context.clock)
+    serial = context.buses.port(options.port, options.baud, options.fake)
+    return Nmea(name, options, serial, context.clock)
 
 
 class Fix(NamedTuple):
@@ -178,8 +182,8 @@ def _reason(valid: bool, absent: list[str]) -> str:  # noqa: FBT001
 class Nmea(OnSerial):
     """One receiver."""
 
-    def __init__(self, name: str, options: Options, clock: Clock) -> None:
-        super().__init__(name, layout(options), options.port, options.baud, clock)
+    def __init__(self, name: str, options: Options, serial: Port, clock: Clock) -> None:
+        super().__init__(name, layout(options), serial, clock)
         self._gives_time = options.clock
         self._time = GnssTime()
         self._told = self._doubting = False
@@ -188,7 +192,7 @@ class Nmea(OnSerial):
         self._seen = b""
 
     def open(self) -> None:
-        """Raises DeviceFault: see SerialPort.open."""
+        """Raises DeviceFault: as the port."""
         self._serial.open()
         self._receiver.restart()
         self._heard_ns, self._seen = self._clock.now_ns(), b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgeagent.buses.serial import SerialPort
+from edgeagent.buses import Port
 from edgeagent.records import Layout
 from edgeagent.timebase import Clock
 
@@ -14,12 +14,12 @@ class OnSerial:
 
     truth: Callable[[int, int], str | None] | None = None
 
-    def __init__(self, name: str, layout: Layout, port: str, baud: int, clock: Clock) -> None:
-        self.port = port
+    def __init__(self, name: str, layout: Layout, serial: Port, clock: Clock) -> None:
+        self.port = serial.path
         self.layout: Layout | None = layout
         self._name, self._clock = name, clock
-        self._serial = SerialPort(port, baud, clock)
-        self.wake: Callable[[], None] | None = self._serial.wake
+        self._serial = serial
+        self.wake: Callable[[], None] | None = serial.wake
         self._seq = 0
 
     def close(self) -> None:

@@ -16,6 +16,8 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from edgeagent.buses import Port
+from edgeagent.buses.fake import FakeDevice
 from edgeagent.buses.ports import advice_on
 from edgeagent.config.quantities import Hz, Seconds
 from edgeagent.errors import ConfigFault, DeviceFault
@@ -46,6 +48,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     delimiter: str = ","
     rate: Hz | None = None
     latency: Seconds = 0.01
+    fake: FakeDevice = FakeDevice()
 
 
 def layout(options: Options) -> Layout:
@@ -80,7 +83,8 @@ def advise(options: Options) -> Iterator[Advice]:
 
 
 def build(name: str, options: Options, context: Context) -> Sensor:
-    return SerialText(name, options, context.clock)
+    serial = context.buses.port(options.port, options.baud, options.fake)
+    return SerialText(name, options, serial, context.clock)
 
 
 def _parser(options: Options) -> LineParser:
@@ -92,8 +96,8 @@ def _parser(options: Options) -> LineParser:
 class SerialText(OnSerial):
     """One device that prints."""
 
-    def __init__(self, name: str, options: Options, clock: Clock) -> None:
-        super().__init__(name, layout(options), options.port, options.baud, clock)
+    def __init__(self, name: str, options: Options, serial: Port, clock: Clock) -> None:
+        super().__init__(name, layout(options), serial, clock)
         self._parser = _parser(options)
         rate_hz = options.rate
         self._times = SampleTimes(rate_hz, slack=max(3.0, JUMP_S * rate_hz)) if rate_hz else None
@@ -102,7 +106,7 @@ class SerialText(OnSerial):
         self._read_ns = self._due_ns = self._last_ns = self._heard_ns = 0
 
     def open(self) -> None:
-        """Raises DeviceFault: see SerialPort.open."""
+        """Raises DeviceFault: as the port."""
         self._serial.open()
         self._parser.restart()
         if self._times:

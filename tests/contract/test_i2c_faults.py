@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from driven import Driven, rows, tries, values
 from test_sensors import ON_FAKE_BUS, Case
 
 from edgeagent.buses import Buses
@@ -15,8 +16,8 @@ from edgeagent.buses.fake import Fake
 from edgeagent.buses.fake.chip import STRETCH_LIMIT_S, FakeChip
 from edgeagent.buses.i2c import I2cBus
 from edgeagent.errors import ConfigFault, DeviceFault, DeviceGone, WrongDevice
-from edgeagent.records import NS_PER_S, Block
-from edgeagent.sensors import Context, Sensor
+from edgeagent.records import NS_PER_S
+from edgeagent.sensors import Context
 
 
 class Wires(Buses):
@@ -32,44 +33,13 @@ class Wires(Buses):
         return bus
 
 
-class Wired:
+class Wired(Driven):
     """A case with its chip at hand."""
 
     def __init__(self, case: Case) -> None:
-        self.case, self.clock = case, case.clock
         wires = Wires(case.clock)
-        self.sensor: Sensor = case.module.build(case.name, case.options, Context(case.clock, wires))
+        super().__init__(case, wires)
         self.chip = wires.chip
-
-    def run(self, seconds: float) -> list[Block]:
-        """What a reader thread would get. Raises DeviceFault."""
-        blocks = []
-        end_ns = self.clock.now_ns() + round(seconds * NS_PER_S)
-        while self.sensor.due_ns() <= end_ns:
-            self.clock.sleep_s(max(self.sensor.due_ns() - self.clock.now_ns(), 0) / NS_PER_S)
-            block = self.sensor.read()
-            blocks += [block] if block else []
-        return blocks
-
-    def run_as_reader(self, seconds: float) -> list[Block]:
-        """The same, but after a fault it is closed and opened again half a second later."""
-        blocks = []
-        end_ns = self.clock.now_ns() + round(seconds * NS_PER_S)
-        while self.clock.now_ns() < end_ns:
-            try:
-                blocks += self.run((end_ns - self.clock.now_ns()) / NS_PER_S)
-            except DeviceFault:
-                self.sensor.close()
-                self.clock.sleep_s(0.5)
-                self.sensor.open()
-            else:
-                break
-        return blocks
-
-    @property
-    def periods_s(self) -> float:
-        """Time for at least ten samples and three blocks."""
-        return max(10.0 / float(self.case.expected["rate_hz"]), 0.5)
 
 
 @pytest.fixture(params=ON_FAKE_BUS, ids=lambda p: p.name)
@@ -79,10 +49,7 @@ def wired(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wired]:
     wired.sensor.close()
 
 
-def rows(blocks: list[Block]) -> int:
-    return sum(len(b.values) for b in blocks)
-
-
+@tries(Fake, "nak")
 def test_a_chip_that_does_not_acknowledge_twice_is_asked_again_and_it_is_counted(wired: Wired) -> None:
     wired.sensor.open()
     wired.run(wired.periods_s)
@@ -120,6 +87,7 @@ def test_a_chip_that_answers_for_an_hour_and_then_no_more_is_gone_and_comes_back
     assert first.t_mono_ns[0] > last.t_mono_ns[-1]
 
 
+@tries(Fake, "stuck")
 def test_a_stuck_bus_is_told_from_a_silent_chip_and_left_when_it_is_free_again(wired: Wired) -> None:
     wired.sensor.open()
     wired.run(wired.periods_s)
@@ -143,6 +111,7 @@ def test_a_chip_that_holds_the_clock_too_long_is_a_fault_with_the_cure_for_a_pi(
     assert wired.sensor.counters()["i2c_timeouts"] > 0
 
 
+@tries(Fake, "slow")
 def test_a_slow_chip_is_read_as_fast_as_it_can_be_and_what_was_missed_is_told(wired: Wired) -> None:
     wired.sensor.open()
     wired.run(wired.periods_s)
@@ -154,16 +123,18 @@ def test_a_slow_chip_is_read_as_fast_as_it_can_be_and_what_was_missed_is_told(wi
     assert (np.diff(np.concatenate([b.t_mono_ns for b in blocks])) > 0).all()
 
 
+@tries(Fake, "stuck_value")
 def test_a_value_that_is_stuck_is_passed_on_as_it_is(wired: Wired) -> None:
     """Whether a value may stay the same for so long, only conditioning can know."""
     wired.sensor.open()
     wired.run(wired.periods_s)
     wired.chip.stuck_value = True
     wired.run(wired.periods_s)
-    values = np.concatenate([b.values for b in wired.run(wired.periods_s)])
-    assert len(np.unique(np.nan_to_num(values), axis=0)) == 1
+    seen = values(wired.run(wired.periods_s))
+    assert len(np.unique(np.nan_to_num(seen), axis=0)) == 1
 
 
+@tries(Fake, "noise")
 def test_after_a_burst_of_noise_samples_come_clean_and_complete_again(wired: Wired) -> None:
     wired.sensor.open()
     clean = wired.run(2 * wired.periods_s)
@@ -173,13 +144,14 @@ def test_after_a_burst_of_noise_samples_come_clean_and_complete_again(wired: Wir
     after = wired.run_as_reader(3 * wired.periods_s)
     assert rows(after) >= rows(clean)
     assert [b.lost for b in after[1:]] == [0] * (len(after) - 1)
-    known = np.nan_to_num(np.concatenate([b.values for b in clean]))
-    seen = np.nan_to_num(np.concatenate([b.values for b in after]))
+    known = np.nan_to_num(values(clean))
+    seen = np.nan_to_num(values(after))
     low, high = known.min(axis=0), known.max(axis=0)
     assert (seen >= low).all()
     assert (seen <= high).all()
 
 
+@tries(Fake, "wrong_id")
 def test_a_chip_with_another_id_is_the_wrong_device_and_one_without_an_id_cannot_have_a_wrong_one(
     wired: Wired,
 ) -> None:

@@ -2,12 +2,14 @@
 
 A case is a folder with a `config.yaml` of one sensor, `expected.json` (layout and first rows in SI units, null for
 NaN) and what is at the other end of the wire: `recording.json` is what a fake chip measures, `printed.bin` what a
-device on the serial port PORT prints, `board.json` what a board of firmware_bridge on PORT measures.
+device on the serial port PORT prints, `board.json` what a board of firmware_bridge on PORT measures, a folder the files
+that it reads. A fake chip or device of the config's own needs nothing.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -74,16 +76,14 @@ class Case:
     def _connect(self, folder: Path, work: Path) -> None:
         if (folder / "recording.json").exists():
             play(json.loads((folder / "recording.json").read_text()), work / "recording")
-        if (folder / "sysfs").exists():
-            shutil.copytree(folder / "sysfs", work / "sysfs")
+        for files in folders_in(folder):
+            shutil.copytree(files, work / files.name)
         if (folder / "printed.bin").exists():
             self.clock, self.cable = RealClock(), Printer((folder / "printed.bin").read_bytes())
         if (folder / "modbus.json").exists():
             from modbus_server import served
 
             self.clock, self.cable = RealClock(), served(json.loads((folder / "modbus.json").read_text()))
-        if (folder / "tree").exists():
-            shutil.copytree(folder / "tree", work / "tree")
         if (folder / "board.json").exists():
             self.clock = RealClock()
             self.cable = board = board_of(json.loads((folder / "board.json").read_text()), self.clock)
@@ -131,9 +131,18 @@ def board_of(what: dict[str, float], clock: Clock) -> VirtualBoard:
     return VirtualBoard(clock, firmware=Firmware(lambda _t_s, _relay_on: always, rate_hz=what["rate_hz"]))
 
 
+def folders_in(case: Path) -> list[Path]:
+    """Of files that its driver reads."""
+    return [path for path in case.iterdir() if path.is_dir()]
+
+
 CASES = sorted(p.parent for p in TESTCASES.glob("*/config.yaml"))
 WITH_CABLE = [folder for folder in CASES if ": PORT" in (folder / "config.yaml").read_text()]
 ON_FAKE_BUS = [folder for folder in CASES if "bus: fake:" in (folder / "config.yaml").read_text()]
+ON_FAKE_LINE = [
+    folder for folder in CASES if re.search(r'(port|host): "?fake:', (folder / "config.yaml").read_text())
+]
+IN_FILES = [folder for folder in CASES if folders_in(folder)]
 
 
 @pytest.fixture(params=CASES, ids=lambda p: p.name)

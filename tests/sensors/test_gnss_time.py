@@ -130,11 +130,11 @@ def rmc(utc: datetime, status: str = "A", mode: str = "A") -> bytes:
 class Bench:
     """A receiver on a port, read by an agent's clock that is not set."""
 
-    def __init__(self, **options: bool) -> None:
+    def __init__(self, clock: bool = False) -> None:
         self.cable = FakePort()
         self.clock = VirtualClock(START_NS - NS_PER_S, Wall(SHUT_DOWN_NS, synced=False))
         context = Context(self.clock, Buses(self.clock))
-        self.sensor: Sensor = build("gps", Options(port=self.cable.path, **options), context)
+        self.sensor: Sensor = build("gps", Options(port=self.cable.path, clock=clock), context)
         self.sensor.open()
         self._near_end = os.open(self.cable.path, os.O_RDONLY | os.O_NOCTTY)
         self.hears(b"\n")
