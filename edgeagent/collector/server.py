@@ -85,6 +85,7 @@ class Server(ThreadingTCPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = IDLE_S
+    disable_nagle_algorithm = True  # or the kernel holds an answer's body back for 40 ms
     server: Server
 
     def do_POST(self) -> None:

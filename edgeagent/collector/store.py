@@ -29,6 +29,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = Lock()
+        self._has_new_samples = False
         self._whole_bytes: dict[Path, int] = {}
         try:
             for part in (dataset.records_folder(folder), dataset.samples_folder(folder)):
@@ -65,7 +66,9 @@ class Store:
                 refusals.append(None)
             except ValueError as e:
                 refusals.append(str(e))
-        dataset.sync_folder(dataset.samples_folder(self.folder))
+        if self._has_new_samples:
+            dataset.sync_folder(dataset.samples_folder(self.folder))
+            self._has_new_samples = False
         for day, lines in new.items():
             if lines:
                 self._append(dataset.records_folder(self.folder) / f"{day}.jsonl", b"".join(lines.values()))
@@ -76,6 +79,7 @@ class Store:
         """The record's line; a sample's files are written before it. Raises ValueError if it is malformed."""
         if record.kind != "sample":
             return dataset.line(record, None)
+        self._has_new_samples = True
         name = file_name(record.id)
         (suffix, raw), line = dataset.raw_file(record), dataset.line(record, name)
         dataset.write_whole(dataset.samples_folder(self.folder) / f"{name}.{suffix}", raw)
