@@ -19,6 +19,7 @@ class Counts:
         self.samples_missing: Counter[str] = Counter()
         self.windows: Counter[str] = Counter()
         self.windows_unpredicted: Counter[str] = Counter()
+        self.skipped: dict[str, Counter[str]] = {}  # the same, by the cause
         self.rules_fired: Counter[str] = Counter()
         self.said: dict[str, str] = {}  # the last message of a rule's `event`
         self.scored = 0
@@ -36,12 +37,17 @@ class Counts:
         self.last[prediction.pipeline] = prediction
         self.last_truth[prediction.pipeline] = truth
         if prediction.skipped is not None:
-            self.windows_unpredicted[prediction.pipeline] += 1
+            self.unpredicted(prediction.pipeline, prediction.skipped)
             return
         self._latency_ns.append(prediction.latency_ns)
         if truth is not None:
             self.scored += 1
             self.correct += prediction.label == truth
+
+    def unpredicted(self, pipeline: str, cause: str, count: int = 1) -> None:
+        """Windows that no model was asked about, or of which none said anything."""
+        self.windows_unpredicted[pipeline] += count
+        self.skipped.setdefault(pipeline, Counter())[cause] += count
 
     def latency_ms(self, speed: float = 1.0) -> dict[str, float]:
         """p50 and p99 from the read that delivered a window's last sample to its prediction, in real ms."""
@@ -59,6 +65,7 @@ class Counts:
             "samples_missing": dict(self.samples_missing),
             "windows": dict(self.windows),
             "windows_unpredicted": dict(self.windows_unpredicted),
+            "skipped": {pipeline: dict(causes) for pipeline, causes in self.skipped.items()},
             "rules_fired": dict(self.rules_fired),
             "scored": self.scored,
             "correct": self.correct,

@@ -37,7 +37,7 @@ from edgeagent.sampling.report import Report
 from edgeagent.sampling.sampler import Sampler
 from edgeagent.windows import Ring, Windows, fit
 
-_BURST_NS = NS_PER_S // 4  # a fast sensor's samples come in bursts: this is the shortest period of a fact
+BURST_NS = NS_PER_S // 4  # a fast sensor's samples come in bursts: this is the shortest period of a fact
 _GAP_EVERY_NS = 10 * NS_PER_S  # losses are summed up this long before they become a gap record
 _GAP_REASONS = 5
 
@@ -69,10 +69,16 @@ class PipelinePlan(NamedTuple):
     hop_s: float
     report: Report
     model: ModelPlan | None
+    max_rate_hz: float | None = None
 
     @property
     def sensors(self) -> tuple[str, ...]:
         return sensors_of(self.inputs)
+
+    @property
+    def period_s(self) -> float:
+        """How far apart its predictions are."""
+        return self.hop_s if self.max_rate_hz is None else max(self.hop_s, 1 / self.max_rate_hz)
 
     @property
     def keep_s(self) -> float:
@@ -91,7 +97,7 @@ class Request(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """A model's scores, or (`skipped`) why there are none."""
+    """A model's scores, or (`skipped`) why there are none; `model` is the one that gave them, if not the plan's."""
 
     pipeline: str
     window_seq: int
@@ -100,6 +106,7 @@ class Arrival(NamedTuple):
     accelerator: str = ""
     skipped: Skipped | None = None
     error: str = ""
+    model: ModelPlan | None = None
 
 
 class Effects(NamedTuple):
@@ -154,6 +161,7 @@ class Core:
         self._rings: dict[str, Ring] = {}
         self._windows: dict[str, Windows | JoinedWindows] = {}
         self._waiting: dict[tuple[str, int], Window] = {}
+        self._next_ns: dict[str, int] = {}  # by pipeline: the end of the next window that `max_rate` allows
         self._facts: dict[str, Fact] = {}
         self._captures = Captures()
         self._gaps: dict[str, _Gap] = {}
@@ -247,7 +255,7 @@ class Core:
     def end(self, now_ns: int) -> list[Draft]:
         """What is under way, as far as it came: for a stop or a reload."""
         for p, _ in self._waiting:
-            self.counts.windows_unpredicted[p] += 1
+            self.counts.unpredicted(p, "ended")
         self._waiting.clear()
         drafts = self._captures.due(self._rings, now_ns, ending=True)
         return drafts + self._gap_drafts(now_ns, ending=True)
@@ -281,7 +289,7 @@ class Core:
 
     def _see_values(self, block: Block, layout: Layout) -> None:
         """Each channel's newest valid value becomes a fact for the rules."""
-        period_ns = max(round(NS_PER_S / layout.rate_hz), _BURST_NS)
+        period_ns = max(round(NS_PER_S / layout.rate_hz), BURST_NS)
         for i, channel in enumerate(layout.channels):
             valid = np.flatnonzero(~np.isnan(block.values[:, i]))
             if len(valid):
@@ -298,6 +306,8 @@ class Core:
             if plan.model is None:
                 raw_only = _prediction(plan, window, Arrival(plan.name, window.seq), now_ns)
                 effects.drafts.extend(self._sample(plan, window, raw_only, now_ns))
+            elif self._is_too_soon(plan, window):
+                self.counts.unpredicted(plan.name, "max_rate")
             elif window.missing_fraction > plan.model.max_missing:
                 skipped = Arrival(plan.name, window.seq, skipped="missing")
                 self._predict(plan, window, skipped, now_ns, effects)
@@ -307,7 +317,18 @@ class Core:
                     Request(plan.model.key, plan.name, window.seq, window.values, window.pictures)
                 )
         self.counts.windows[plan.name] = windows.closed
-        self.counts.windows_unpredicted[plan.name] += windows.overrun - swallowed_before
+        if swallowed := windows.overrun - swallowed_before:
+            self.counts.unpredicted(plan.name, "overrun", swallowed)
+
+    def _is_too_soon(self, plan: PipelinePlan, window: Window) -> bool:
+        """Whether `max_rate` passes the window over. A window that is half a hop early counts as on time."""
+        if plan.max_rate_hz is None:
+            return False
+        due_ns = self._next_ns.get(plan.name, window.t_end_ns)
+        if window.t_end_ns < due_ns - plan.hop_s * NS_PER_S / 2:
+            return True
+        self._next_ns[plan.name] = max(due_ns, window.t_end_ns) + round(NS_PER_S / plan.max_rate_hz)
+        return False
 
     # --- from an answer to records --------------------------------------------------------------------
 
@@ -328,7 +349,7 @@ class Core:
 
     def _learn(self, prediction: Prediction, plan: PipelinePlan) -> None:
         """The rules see the prediction as `pipeline.label`, `.score` and `.margin`."""
-        period_ns = max(round(plan.hop_s * NS_PER_S), _BURST_NS)
+        period_ns = max(round(plan.period_s * NS_PER_S), BURST_NS)
         for name in ("label", "score", "margin"):
             value = getattr(prediction, name)
             if value is not None:
@@ -430,7 +451,7 @@ def _windows(plan: PipelinePlan, rings: Mapping[str, Ring], closed: int) -> Wind
 
 
 def _prediction(plan: PipelinePlan, window: Window, arrival: Arrival, now_ns: int) -> Prediction:
-    model = plan.model or ModelPlan("", "", "", {}, "", (), 1.0)
+    model = arrival.model or plan.model or ModelPlan("", "", "", {}, "", (), 1.0)
     best = sorted(arrival.scores, reverse=True)
     return Prediction(
         pipeline=plan.name,

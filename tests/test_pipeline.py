@@ -41,8 +41,11 @@ def core(
     keep: float = 0.0,
     report: str = "all",
     conditions: dict[str, Conditions] | None = None,
+    *,
+    max_rate_hz: float | None = None,
+    hop_s: float = 1.0,
 ) -> Core:
-    plan = PipelinePlan("motion", ("imu",), LAYOUT, 1.0, 1.0, Report(report), MODEL)
+    plan = PipelinePlan("motion", ("imu",), LAYOUT, 1.0, hop_s, Report(report), MODEL, max_rate_hz)
     policies = {"some": Part("uniform", uniform.Options(uniform=keep))} if keep else {}
     return Core(
         [plan],
@@ -105,6 +108,56 @@ def test_a_model_that_fails_costs_its_window_and_says_why() -> None:
     (draft,) = c.arrival(Arrival("motion", 1, skipped="worker", error="died"), NS_PER_S).drafts
     assert (draft.body["skipped"], draft.body["label"], draft.body["error"]) == ("worker", None, "died")
     assert c.counts.windows_unpredicted["motion"] == 1
+
+
+@pytest.mark.parametrize(
+    ("hop_s", "max_rate_hz", "asked"),
+    [
+        (0.5, 1.0, [1, 3, 5, 7, 9]),
+        (0.5, 1.5, [1, 2, 4, 5, 7, 8]),
+        (1.0, 0.3, [1, 4]),
+        (0.5, 2.0, [*range(1, 10)]),
+    ],
+)
+def test_the_model_is_asked_no_more_often_than_max_rate_and_what_is_passed_over_is_counted(
+    hop_s: float, max_rate_hz: float, asked: list[int]
+) -> None:
+    c = started(core(max_rate_hz=max_rate_hz, hop_s=hop_s))
+    requests = [request.window_seq for i in range(5) for request in feed(c, i * 50, 50).requests]
+    assert requests == asked
+    closed = c.counts.windows["motion"]
+    passed_over = closed - len(asked)
+    assert c.counts.skipped.get("motion", {}) == ({"max_rate": passed_over} if passed_over else {})
+    assert c.counts.windows_unpredicted["motion"] == passed_over
+
+
+def test_a_rule_over_a_pipeline_that_is_seldom_asked_does_not_take_its_input_for_stale() -> None:
+    rule = Rule(when='motion.label == "wild"', hold=0.0, do=[])
+    c = started(core({"wild": rule}, max_rate_hz=0.2))
+    feed(c, 0, 50)
+    c.arrival(Arrival("motion", 1, (0.1, 0.9)), NS_PER_S)
+    c.tick(10 * NS_PER_S)
+    assert c.rule_status()["wild"]["state"] == "active"
+    c.tick(17 * NS_PER_S)
+    assert c.rule_status()["wild"]["state"] == "unknown"
+
+
+def test_what_was_not_predicted_is_counted_by_its_cause() -> None:
+    c = started(core())
+    feed(c, 0, 150)
+    c.arrival(Arrival("motion", 1, skipped="stale"), 4 * NS_PER_S)
+    c.arrival(Arrival("motion", 2, skipped="worker", error="hung"), 4 * NS_PER_S)
+    c.end(4 * NS_PER_S)
+    assert c.counts.as_dict()["skipped"] == {"motion": {"stale": 1, "worker": 1, "ended": 1}}
+
+
+def test_an_answer_is_read_by_the_model_that_gave_it() -> None:
+    """After a swap answers of the old one may still be on their way."""
+    c = started(core())
+    feed(c, 0, 50)
+    other = MODEL._replace(version="2", sha256={"m.tflite": "ef" * 32})
+    (draft,) = c.arrival(Arrival("motion", 1, (0.25, 0.75), "m.tflite", "cpu", model=other), NS_PER_S).drafts
+    assert (draft.body["version"], draft.body["sha256"]) == ("2", "ef" * 32)
 
 
 def test_an_answer_to_a_window_of_before_a_reload_is_let_go() -> None:

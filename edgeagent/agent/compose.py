@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from edgeagent.actuators import Actuator, Limited
 from edgeagent.actuators.guard import Guard
 from edgeagent.agent.fit import load_model
+from edgeagent.agent.schedule import Terms
 from edgeagent.config.parts import find
 from edgeagent.config.schema import Config, Pipeline
 from edgeagent.counts import Counts
@@ -16,7 +18,8 @@ from edgeagent.decisions.rules import Rules
 from edgeagent.inference import Engine
 from edgeagent.inference.bundle import Bundle
 from edgeagent.inference.choices import spoken
-from edgeagent.pipeline import Core, ModelPlan, PipelinePlan, Truth
+from edgeagent.pipeline import BURST_NS, Core, ModelPlan, PipelinePlan, Truth
+from edgeagent.records import NS_PER_S
 from edgeagent.sampling.report import Report
 from edgeagent.sampling.sampler import Sampler
 from edgeagent.sensors import Context, Sensor
@@ -47,23 +50,40 @@ def actuators(config: Config, built: Mapping[str, Sensor]) -> dict[str, Actuator
     return outputs
 
 
-def engine(config: Config, key: str, bundle: Bundle, clock: Clock) -> Engine:
-    """The model's engine: a child process, or (`isolation: inline`) this one. Not started."""
-    settings, requested = config.inference, config.models[key].accelerator
+class MakeEngine(Protocol):
+    """Makes the engine of the config's model `key`, not started; `apart`: not among the others, if that can be."""
+
+    def __call__(self, key: str, bundle: Bundle, *, apart: bool = False) -> Engine: ...
+
+
+def engine_maker(config: Config, clock: Clock) -> MakeEngine:
+    """For engines that share child processes, or (`isolation: inline`) run in this one."""
+    settings = config.inference
     if settings.isolation == "inline":
         from edgeagent.inference.inline import Inline
 
-        return Inline(bundle, requested, clock, threads=settings.threads)
-    from edgeagent.inference.supervisor import Supervisor
+        def inline(key: str, bundle: Bundle, *, apart: bool = False) -> Engine:
+            del apart
+            return Inline(bundle, config.models[key].accelerator, clock, threads=settings.threads)
 
-    return Supervisor(
-        bundle,
-        requested,
-        clock,
-        deadline_s=settings.deadline,
-        threads=settings.threads,
-        memory_bytes=settings.memory,
-    )
+        return inline
+    from edgeagent.inference.supervisor import Supervisor, Workers
+
+    workers = Workers()
+
+    def supervised(key: str, bundle: Bundle, *, apart: bool = False) -> Engine:
+        return Supervisor(
+            bundle,
+            config.models[key].accelerator,
+            clock,
+            deadline_s=settings.deadline,
+            threads=settings.threads,
+            memory_bytes=settings.memory,
+            workers=workers,
+            apart=apart,
+        )
+
+    return supervised
 
 
 def core(
@@ -102,17 +122,36 @@ def _plan(config: Config, name: str, pipeline: Pipeline, models: Mapping[str, Bu
         hop_s = pipeline.window.hop or length_s
         return PipelinePlan(name, pipeline.inputs, None, length_s, hop_s, report, None)
     bundle = models[pipeline.model]
-    model = ModelPlan(
-        key=pipeline.model,
+    hop_s = pipeline.window.hop or bundle.hop_s
+    model = model_plan(config, pipeline.model, bundle)
+    return PipelinePlan(
+        name, pipeline.inputs, bundle.layout, bundle.window_s, hop_s, report, model, pipeline.max_rate
+    )
+
+
+def model_plan(config: Config, key: str, bundle: Bundle) -> ModelPlan:
+    """What the core must know of a model whose bundle this is."""
+    return ModelPlan(
+        key=key,
         name=bundle.name,
         version=bundle.version,
         sha256={variant.name: variant.sha256 for variant in bundle.variants},
-        requested=spoken(config.models[pipeline.model].accelerator),
+        requested=spoken(config.models[key].accelerator),
         labels=bundle.labels,
         max_missing=bundle.max_missing,
     )
-    hop_s = pipeline.window.hop or bundle.hop_s
-    return PipelinePlan(name, pipeline.inputs, bundle.layout, bundle.window_s, hop_s, report, model)
+
+
+def terms(config: Config, models: Mapping[str, Bundle]) -> dict[str, Terms]:
+    """What each pipeline with a model may ask of it. Samples come in bursts: no window is late before the next one."""
+    found = {}
+    for name, pipeline in config.pipelines.items():
+        if pipeline.model is not None:
+            hop_s = pipeline.window.hop or models[pipeline.model].hop_s
+            default_ns = max(round(hop_s * NS_PER_S), BURST_NS)
+            deadline_ns = default_ns if pipeline.deadline is None else round(pipeline.deadline * NS_PER_S)
+            found[name] = Terms(pipeline.priority, deadline_ns)
+    return found
 
 
 def _longest_capture_s(config: Config) -> float:

@@ -1,81 +1,135 @@
-"""The loop between the core and one model's worker."""
+"""The loops between the core and the models, and the desk at which their requests are put in order."""
 
 from __future__ import annotations
 
 import logging
 import queue
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
+from typing import Any, NamedTuple
 
+from edgeagent.agent.schedule import Schedule, Terms
 from edgeagent.agent.threads import Inbox
 from edgeagent.errors import BundleFault, DeviceFault, InferenceFault
 from edgeagent.inference import Engine
-from edgeagent.pipeline import Arrival, Request
+from edgeagent.pipeline import Arrival, ModelPlan, Request
 from edgeagent.records import Skipped
+from edgeagent.timebase import Clock
 
 log = logging.getLogger(__name__)
 
-LANE_REQUESTS = 4
 _ROUND_S = 1.0  # how often an idle lane says that it lives
 
 
-class Lane:
-    """The thread of one model: requests in, arrivals out; exactly one arrival a request."""
+class Serving(NamedTuple):
+    """What answers for a model, and how the core is to read the answers."""
 
-    def __init__(self, model: str, engine: Engine, inbox: Inbox) -> None:
-        self.model, self.engine = model, engine
-        self._inbox = inbox
-        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+    engine: Engine
+    plan: ModelPlan
+
+
+class Lanes:
+    """The lanes of all models, and the schedule that they share: who is free takes what is next.
+
+    Args:
+        serving: By the model's key.
+        terms: By pipeline.
+        clock, inbox: What requests grow old by, and where each of them arrives.
+    """
+
+    def __init__(
+        self, serving: Mapping[str, Serving], terms: Mapping[str, Terms], clock: Clock, inbox: Inbox
+    ) -> None:
+        self.by_model = {key: Lane(key, one, self._free, inbox) for key, one in serving.items()}
+        self._schedule, self._lock = Schedule(terms), Lock()
+        self._clock, self._inbox = clock, inbox
+
+    def submit(self, request: Request) -> None:
+        """Never waits. What has waited too long, or is one too many, goes unanswered."""
+        with self._lock:
+            self._give_up(self._schedule.put(request, self._clock.now_ns()))
+            self._hand_out()
+
+    def _free(self, lane: Lane) -> None:
+        """A lane has nothing to do."""
+        with self._lock:
+            self._schedule.free(lane.model, lane.serving.engine.device)
+            self._give_up(self._schedule.expire(self._clock.now_ns()))
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        while (request := self._schedule.take()) is not None:
+            self.by_model[request.model].hand(request)
+
+    def _give_up(self, requests: Iterable[Request]) -> None:
+        for request in requests:
+            self.by_model[request.model].stale += 1
+            self._inbox.put(Arrival(request.pipeline, request.window_seq, skipped="stale"))
+
+
+class Lane:
+    """The thread of one model: a request in, an arrival out; exactly one arrival a request.
+
+    Args:
+        model: Its key.
+        serving: What answers.
+        free: Called when there is nothing to do; `hand` may come from in there already.
+        inbox: Where arrivals go.
+    """
+
+    def __init__(self, model: str, serving: Serving, free: Callable[[Lane], None], inbox: Inbox) -> None:
+        self.model, self.serving = model, serving
+        self._free, self._inbox = free, inbox
+        self._requests: queue.SimpleQueue[Request | Serving | None] = queue.SimpleQueue()
         self._well = True
         self.started = False
         self.stopped = False
         self.stale = 0
 
-    def submit(self, request: Request) -> None:
-        """Never waits: when the model is slower than its windows, the oldest request goes unanswered.
-
-        Of a pipeline's pictures only the newest waits: what stands before a camera is of interest now.
-        """
-        waiting = self._taken_back()
-        for n, earlier in enumerate(waiting):
-            replaced = bool(request.pictures) and earlier.pipeline == request.pipeline
-            if replaced or len(waiting) - n >= LANE_REQUESTS:
-                self.stale += 1
-                self._inbox.put(Arrival(earlier.pipeline, earlier.window_seq, skipped="stale"))
-            else:
-                self._requests.put(earlier)
+    def hand(self, request: Request) -> None:
+        """The next one to answer, when `free` was said."""
         self._requests.put(request)
 
-    def _taken_back(self) -> list[Request]:
-        """All that waits, out of the queue."""
-        waiting: list[Request | None] = []
-        with suppress(queue.Empty):
-            while True:
-                waiting.append(self._requests.get_nowait())
-        return [request for request in waiting if request is not None]
+    def switch(self, serving: Serving) -> None:
+        """Let another engine answer from the next request on, and let go of the one that does now."""
+        self._requests.put(serving)
 
     def run(self, alive: Callable[[], None]) -> None:
         try:
-            self.engine.start()
+            self.serving.engine.start()
         except (InferenceFault, BundleFault) as fault:
             self._note(str(fault))  # the engine goes on trying by itself
         self.started = True
+        self._free(self)
         while not self.stopped:
             alive()
             try:
-                request = self._requests.get(timeout=_ROUND_S)
+                self._do(self._requests.get(timeout=_ROUND_S))
             except queue.Empty:
                 continue
-            if request is not None:
-                arrival = ask_engine(self.engine, request)
-                self._note(arrival.error)
-                self._inbox.put(arrival)
+        self.serving.engine.close()
 
     def stop(self) -> None:
         """End the worker, whatever it does, and the thread; what is still asked gets no answer."""
         self.stopped = True
         self._requests.put(None)
-        self.engine.close()
+        self.serving.engine.close()
+
+    def status(self) -> dict[str, Any]:
+        plan = self.serving.plan
+        names = {"bundle": plan.name, "version": plan.version, "stale": self.stale}
+        return self.serving.engine.status() | names
+
+    def _do(self, asked: Request | Serving | None) -> None:
+        match asked:
+            case Request():
+                arrival = ask_engine(self.serving.engine, asked)
+                self._note(arrival.error)
+                self._inbox.put(arrival._replace(model=self.serving.plan))
+                self._free(self)
+            case Serving():
+                before, self.serving = self.serving, asked
+                before.engine.close()
 
     def _note(self, trouble: str) -> None:
         """Say once that the model fails, and once that it answers again."""

@@ -12,7 +12,7 @@ from typing import Any
 from edgeagent.actuators.guard import Setting
 from edgeagent.agent import compose
 from edgeagent.agent.clock import RealClock
-from edgeagent.agent.lanes import Lane
+from edgeagent.agent.lanes import Lane, Lanes, Serving
 from edgeagent.agent.readers import Device, Reader
 from edgeagent.agent.threads import Inbox, join_all, spawn
 from edgeagent.buses import Buses
@@ -74,10 +74,12 @@ class Parts:
             for name, layout in previous.core.layouts().items():
                 if name in kept:
                     self.core.layout(name, layout, clock.now_ns())
-        self.lanes = {
-            key: Lane(key, compose.engine(config, key, bundle, clock), inbox)
+        self._make_engine = compose.engine_maker(config, clock)
+        serving = {
+            key: Serving(self._make_engine(key, bundle), compose.model_plan(config, key, bundle))
             for key, bundle in models.items()
         }
+        self.lanes = Lanes(serving, compose.terms(config, models), clock, inbox)
 
     def _make_readers(self, previous: Parts | None) -> dict[str, Reader]:
         """A reader a port; one whose devices are the same as before is taken over as it runs."""
@@ -95,7 +97,7 @@ class Parts:
     def start(self) -> None:
         """Outputs safe first; then the threads."""
         self._drive(self.core.all_safe("start"))
-        for lane in self.lanes.values():
+        for lane in self.lanes.by_model.values():
             self._start_lane(lane)
         for reader in self.readers.values():
             reader.start()
@@ -108,7 +110,7 @@ class Parts:
     def apply(self, effects: Effects) -> None:
         """Do outside what a step of the core asked for; the drafts are the caller's."""
         for request in effects.requests:
-            self.lanes[request.model].submit(request)
+            self.lanes.submit(request)
         self._drive(effects.settings)
 
     def _drive(self, settings: list[Setting]) -> None:
@@ -141,7 +143,7 @@ class Parts:
 
     def close(self) -> None:
         """End the models, and let go of the outputs."""
-        for key, lane in self.lanes.items():
+        for key, lane in self.lanes.by_model.items():
             self._progress.forget(f"model {key}")
             lane.stop()
         for actuator in self.actuators.values():
@@ -152,7 +154,7 @@ class Parts:
     @property
     def settled(self) -> bool:
         """Every model has been tried once: before that, nothing is known."""
-        return all(lane.started for lane in self.lanes.values())
+        return all(lane.started for lane in self.lanes.by_model.values())
 
     @property
     def spent_bytes(self) -> int:
@@ -165,7 +167,7 @@ class Parts:
         return {
             "sensors": {name: self._sensor_status(name, device) for name, device in self.devices.items()},
             "pipelines": {name: self._pipeline_status(name) for name in self.config.pipelines},
-            "models": {key: lane.engine.status() | {"stale": lane.stale} for key, lane in self.lanes.items()},
+            "models": {key: lane.status() for key, lane in self.lanes.by_model.items()},
             "rules": self.core.rule_status(),
             "actuators": {name: actuator.state() for name, actuator in self.actuators.items()},
             "values": self.core.values(),
@@ -184,6 +186,7 @@ class Parts:
         return {
             "windows": counts.windows[name],
             "unpredicted": counts.windows_unpredicted[name],
+            "causes": dict(counts.skipped.get(name, {})),
             "unfit": self.core.unfit.get(name, ""),
             "label": last.label if last else None,
             "score": last.score if last else None,

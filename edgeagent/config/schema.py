@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from edgeagent.config.hours import parse_hours
-from edgeagent.config.quantities import Between, Bytes, FilePath, Seconds, Switch
+from edgeagent.config.quantities import Between, Bytes, FilePath, Hz, Seconds, Switch
 from edgeagent.errors import ConfigFault
 from edgeagent.records import Kind
 
@@ -87,12 +87,22 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     """`input`: a sensor, or several, or single channels of them (`motor.current`).
 
     `report`: which predictions become records: all, changes, or `every 1 min`.
+    `priority`: where pipelines wait for one device, the higher goes first. `deadline`: how long a window is worth waiting
+    for; the hop, if it is not said. `max_rate`: how often the model is asked at most.
     """
 
     input: str | list[str]
     window: WindowLength = WindowLength()
     model: str | None = None
     report: str = "all"
+    priority: Annotated[int, Between(0, 9)] = 0
+    deadline: Seconds | None = None
+    max_rate: Hz | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("deadline", "max_rate"):
+            if getattr(self, key) == 0:
+                raise ConfigFault("nothing at all", where=key, expected="more than 0")
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from threading import Event
 
 import numpy as np
 import pytest
 from agents import wait_for
 
-from edgeagent.agent.lanes import LANE_REQUESTS, Lane
+from edgeagent.agent.clock import RealClock, VirtualClock
+from edgeagent.agent.lanes import Lane, Lanes, Serving
+from edgeagent.agent.schedule import MOST_WAITING, Terms
 from edgeagent.agent.threads import Inbox, spawn
 from edgeagent.errors import BundleFault, InferenceFault
 from edgeagent.inference import Answer
-from edgeagent.pipeline import Arrival, Request
-from edgeagent.records import Float32Array
+from edgeagent.pipeline import Arrival, ModelPlan, Request
+from edgeagent.records import NS_PER_S, Float32Array
 
 WINDOW = np.zeros((1, 1), np.float32)
+
+
+PLAN = ModelPlan("m", "tiny", "1.0", {}, "auto", ("rest", "walk"), 0.0)
 
 
 class SlowModel:
     """An engine that answers when it is let, and fails with what it is given to fail with."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
         self.let, self.asked = Event(), Event()
         self.fault: InferenceFault | BundleFault | None = None
         self.state = "ok"
@@ -48,6 +55,25 @@ class SlowModel:
         self.let.set()
 
 
+def lanes_of(inbox: Inbox, deadline_s: float = 1000.0, **models: SlowModel) -> Lanes:
+    """Lanes that run, each for a pipeline of its model's name."""
+    terms = {name: Terms(0, round(deadline_s * NS_PER_S)) for name in models}
+    serving = {name: Serving(model, PLAN) for name, model in models.items()}
+    lanes = Lanes(serving, terms, RealClock(), inbox)
+    for lane in lanes.by_model.values():
+        spawn("lane", partial(lane.run, lambda: None), inbox)
+    return lanes
+
+
+def ask(lanes: Lanes, model: str, seq: int) -> None:
+    lanes.submit(Request(model, model, seq, WINDOW))
+
+
+def stop(lanes: Lanes) -> None:
+    for lane in lanes.by_model.values():
+        lane.stop()
+
+
 def arrivals(inbox: Inbox, count: int) -> list[Arrival]:
     found = [inbox.get(10) for _ in range(count)]
     return [message for message in found if isinstance(message, Arrival)]
@@ -55,20 +81,74 @@ def arrivals(inbox: Inbox, count: int) -> list[Arrival]:
 
 def test_when_the_model_is_slow_the_oldest_are_stale_and_each_request_arrives_once() -> None:
     inbox, model = Inbox(), SlowModel()
-    lane = Lane("m", model, inbox)
-    spawn("lane", lambda: lane.run(lambda: None), inbox)
-    lane.submit(Request("m", "p", 0, WINDOW))
+    lanes = lanes_of(inbox, m=model)
+    ask(lanes, "m", 0)
     assert model.asked.wait(10)
-    for seq in range(1, 11):
-        lane.submit(Request("m", "p", seq, WINDOW))
+    for seq in range(1, MOST_WAITING + 4):
+        ask(lanes, "m", seq)
     model.let.set()
-    got = arrivals(inbox, 11)
-    assert sorted(a.window_seq for a in got) == list(range(11))
-    assert [a.window_seq for a in got if a.skipped == "stale"] == list(range(1, 11 - LANE_REQUESTS))
-    assert lane.stale == 10 - LANE_REQUESTS
-    lane.stop()
+    got = arrivals(inbox, MOST_WAITING + 4)
+    assert sorted(a.window_seq for a in got) == list(range(MOST_WAITING + 4))
+    assert [a.window_seq for a in got if a.skipped == "stale"] == [1, 2, 3]
+    assert lanes.by_model["m"].status()["stale"] == 3
+    stop(lanes)
     assert model.closed
     assert inbox.get(0) is None
+
+
+def test_what_has_waited_past_its_deadline_is_not_computed_any_more() -> None:
+    inbox, model, clock = Inbox(), SlowModel(), VirtualClock()
+    lanes = Lanes({"m": Serving(model, PLAN)}, {"m": Terms(0, NS_PER_S)}, clock, inbox)
+    spawn("lane", partial(lanes.by_model["m"].run, lambda: None), inbox)
+    ask(lanes, "m", 0)
+    assert model.asked.wait(10)
+    ask(lanes, "m", 1)
+    clock.sleep_s(1.5)
+    model.let.set()
+    first, second = arrivals(inbox, 2)
+    assert (first.window_seq, first.skipped) == (0, None)
+    assert (second.window_seq, second.skipped) == (1, "stale")
+    stop(lanes)
+
+
+def test_two_models_on_one_device_are_never_asked_at_once_and_one_on_another_is() -> None:
+    inbox = Inbox()
+    first, second, other = SlowModel("edgetpu"), SlowModel("edgetpu"), SlowModel("cpu")
+    lanes = lanes_of(inbox, first=first, second=second, other=other)
+    wait_for(lambda: all(lane.started for lane in lanes.by_model.values()))
+    ask(lanes, "first", 0)
+    assert first.asked.wait(10)
+    ask(lanes, "second", 1)
+    ask(lanes, "other", 2)
+    assert other.asked.wait(10)
+    assert not second.asked.wait(0.05)
+    first.let.set()
+    assert second.asked.wait(10)
+    second.let.set()
+    other.let.set()
+    assert sorted(a.window_seq for a in arrivals(inbox, 3)) == [0, 1, 2]
+    stop(lanes)
+
+
+def test_between_two_requests_another_engine_takes_over_and_says_so_with_each_answer() -> None:
+    inbox, old, new = Inbox(), SlowModel(), SlowModel()
+    lanes = lanes_of(inbox, m=old)
+    ask(lanes, "m", 0)
+    assert old.asked.wait(10)
+    lanes.by_model["m"].switch(Serving(new, PLAN._replace(version="2.0")))
+    ask(lanes, "m", 1)
+    assert not old.closed, "it is let finish what it is at"
+    old.let.set()
+    new.let.set()
+    got = arrivals(inbox, 2)
+    assert [(a.window_seq, a.skipped, a.model.version) for a in got if a.model] == [
+        (0, None, "1.0"),
+        (1, None, "2.0"),
+    ]
+    assert old.closed
+    assert lanes.by_model["m"].status()["version"] == "2.0"
+    stop(lanes)
+    wait_for(lambda: new.closed)
 
 
 @pytest.mark.parametrize(("state", "skipped"), [("restarting", "worker"), ("quarantined", "quarantined")])
@@ -79,21 +159,20 @@ def test_a_model_that_fails_is_an_arrival_too_and_is_told_once_and_once_when_it_
     inbox, model = Inbox(), SlowModel()
     model.fault, model.state = BundleFault("the model file is empty"), state
     model.let.set()
-    lane = Lane("m", model, inbox)
-    spawn("lane", lambda: lane.run(lambda: None), inbox)
+    lanes = lanes_of(inbox, m=model)
     for seq in range(3):
-        lane.submit(Request("m", "p", seq, WINDOW))
+        ask(lanes, "m", seq)
     assert {(a.skipped, a.error) for a in arrivals(inbox, 3)} == {(skipped, "the model file is empty")}
     model.fault = None
-    lane.submit(Request("m", "p", 3, WINDOW))
-    assert arrivals(inbox, 1) == [Arrival("p", 3, (0.25, 0.75), "m.tflite", "cpu")]
+    ask(lanes, "m", 3)
+    assert arrivals(inbox, 1) == [Arrival("m", 3, (0.25, 0.75), "m.tflite", "cpu", model=PLAN)]
     assert caplog.messages == ["model m: the model file is empty", "model m answers again"]
-    lane.stop()
+    stop(lanes)
 
 
 def test_a_lane_is_settled_only_when_its_model_has_been_tried() -> None:
     inbox, model = Inbox(), SlowModel()
-    lane = Lane("m", model, inbox)
+    lane = Lane("m", Serving(model, PLAN), lambda _: None, inbox)
     assert not lane.started
     spawn("lane", lambda: lane.run(lambda: None), inbox)
     wait_for(lambda: lane.started)
@@ -102,9 +181,9 @@ def test_a_lane_is_settled_only_when_its_model_has_been_tried() -> None:
 
 def test_a_lane_that_hangs_stops_saying_that_it_lives() -> None:
     inbox, model, rounds = Inbox(), SlowModel(), []
-    lane = Lane("m", model, inbox)
+    lane = Lane("m", Serving(model, PLAN), lambda _: None, inbox)
     spawn("lane", lambda: lane.run(lambda: rounds.append(1)), inbox)
-    lane.submit(Request("m", "p", 0, WINDOW))
+    lane.hand(Request("m", "p", 0, WINDOW))
     assert model.asked.wait(10)
     at_the_hang = len(rounds)
     model.asked.wait(0.05)
