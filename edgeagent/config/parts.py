@@ -47,7 +47,7 @@ def find(folder: str, name: str) -> ModuleType:
 def _package(module: str) -> str:
     """What to install for an import."""
     name = module.partition(".")[0]
-    return {"paho": "paho-mqtt"}.get(name, name)
+    return {"paho": "paho-mqtt", "PIL": "pillow"}.get(name, name)
 
 
 _WORD = {

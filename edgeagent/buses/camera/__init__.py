@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from edgeagent.timebase import Clock
-
 
 class Still(NamedTuple):
     """One picture: the file as it came (JPEG, PNG or BMP).
@@ -41,21 +39,3 @@ class Camera(Protocol):
     def close(self) -> None:
         """Let go of it; never raises."""
         ...
-
-
-def camera(source: str, clock: Clock, width: int, height: int) -> Camera:
-    """The camera at `/dev/video0`, at the `http://` address of its snapshots, or in a folder of pictures; unopened.
-
-    `width` and `height` are asked of a camera that can choose, and say nothing of what comes.
-    """
-    if source.startswith(("http://", "https://")):
-        from edgeagent.buses.camera.snapshot import SnapshotCamera
-
-        return SnapshotCamera(source, clock)
-    if source.startswith("/dev/"):
-        from edgeagent.buses.camera.v4l2 import V4l2Camera
-
-        return V4l2Camera(source, clock, width, height)
-    from edgeagent.buses.camera.folder import FolderCamera
-
-    return FolderCamera(source, clock)

@@ -11,17 +11,16 @@ from edgeagent.timebase import Clock
 
 TIMEOUT_S = 5.0  # for the connection, and between any two pieces of the picture
 LONGEST_S = 10.0
-MAX_BYTES = 20_000_000
+MAX_BYTES = 15_000_000  # what the receiver of a sample takes at most is 16 MB
 PIECE_BYTES = 65536
 
 
 class SnapshotCamera:
-    """Takes a picture when asked; there is nothing to skip."""
+    """Takes a picture when asked; there is nothing to skip. `login` is USER:PASSWORD, "" where none is asked for."""
 
-    def __init__(self, url: str, clock: Clock) -> None:
-        address = urllib3.util.parse_url(url)
-        self.name = address._replace(auth=None).url  # faults are logged, passwords are not
-        self._headers = urllib3.make_headers(basic_auth=address.auth) if address.auth else {}
+    def __init__(self, url: str, clock: Clock, login: str = "") -> None:
+        self.name = url
+        self._headers = urllib3.make_headers(basic_auth=login) if login else {}
         self._clock = clock
         self._pool: urllib3.PoolManager | None = None
 
@@ -57,7 +56,7 @@ class SnapshotCamera:
     def _judge(self, status: int) -> None:
         if status in (401, 403):
             raise DeviceDenied(
-                f"refuses (HTTP {status})", where=self.name, hint="Put user and password into the address."
+                f"refuses (HTTP {status})", where=self.name, hint="Give it `user:` and `password:`."
             )
         if status != 200:
             raise DeviceFault(
