@@ -68,10 +68,12 @@ class Decoder:
 
     Args:
         max_bytes: The bound on code, body and CRC: MAX_TO_HOST_BYTES, or on a board MAX_TO_BOARD_BYTES.
+        midway: Whether the stream may begin within a frame, whose rest then counts for nothing.
     """
 
-    def __init__(self, max_bytes: int = MAX_TO_HOST_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_TO_HOST_BYTES, *, midway: bool = False) -> None:
         self.bad_frames = 0
+        self._midway = midway
         self._max_bytes = max_bytes
         self._max_encoded_bytes = max_bytes + max_bytes // 254 + 1
         self._tail = b""
@@ -81,12 +83,13 @@ class Decoder:
         *ended, tail = (self._tail + data).split(DELIMITER)
         self._tail = tail[: self._max_encoded_bytes + 1]  # one byte over the bound says "too long"
         contents = []
-        for encoded in filter(None, ended):
-            content = self._checked(encoded)
-            if content is None:
-                self.bad_frames += 1
-            else:
+        for encoded in ended:
+            content = self._checked(encoded) if encoded else None
+            if content is not None:
                 contents.append(content)
+            elif encoded and not self._midway:
+                self.bad_frames += 1
+            self._midway = False
         return contents
 
     def _checked(self, encoded: bytes) -> bytes | None:

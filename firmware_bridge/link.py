@@ -149,7 +149,7 @@ class Link:
         Counters and what was asked of the outputs stay, and if it is still the same board, not reset in the
         meantime, so does its sample count: what was missed while the port was closed is counted exactly.
         """
-        self._decoder = Decoder()
+        self._decoder = Decoder(midway=True)
         self._row_bytes = 0
         self._requests.clear()
         self.greeted = False

@@ -10,13 +10,15 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 C_FOLDER = Path(__file__).parents[2] / "firmware_bridge" / "c"
 BUILD = C_FOLDER / "build"
 START_PATIENCE_S = 20.0
+DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]  # a program, however this process ends
 
 
 class Board(Protocol):
@@ -39,7 +41,7 @@ class _Program:
 
     def __init__(self, command: Sequence[str | Path], port_line: str, pass_fds: Sequence[int] = ()) -> None:
         self._process = subprocess.Popen(
-            command,
+            [*DIES_WITH_US, *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -49,13 +51,17 @@ class _Program:
         self._output = self._process.stdout
         os.set_blocking(self._output.fileno(), False)
         self.said = ""
+        with killed_if_it_fails(self):
+            self.path = self._wait_for(port_line)
+
+    def _wait_for(self, port_line: str) -> str:
         end_s = time.monotonic() + START_PATIENCE_S
         while not (found := re.search(port_line, self.said)):
             assert time.monotonic() < end_s, self.said
             assert self._process.poll() is None, self.said
             select.select([self._output], [], [], 0.1)
             self.listen()
-        self.path = found[1]
+        return found[1]
 
     def listen(self) -> str:
         """All that it has said up to now."""
@@ -65,13 +71,26 @@ class _Program:
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def close(self) -> None:
-        died = self._process.poll()
+    def kill(self) -> None:
         self._process.kill()
         self._process.wait()
         self.listen()
         self._output.close()
+
+    def close(self) -> None:
+        died = self._process.poll()
+        self.kill()
         assert died is None, f"the board ended by itself with {died}:\n{self.said}"
+
+
+@contextmanager
+def killed_if_it_fails(program: _Program) -> Iterator[None]:
+    """What cannot be handed to a test must not outlive the attempt."""
+    try:
+        yield
+    except BaseException:
+        program.kill()
+        raise
 
 
 class _Spoken:
@@ -136,7 +155,8 @@ class CortexM:
         theirs.close()
         self.path = self._program.path
         self._replies = self._control.makefile("r")
-        self._command("qmp_capabilities")
+        with killed_if_it_fails(self._program):
+            self._command("qmp_capabilities")
 
     def reset(self) -> None:
         self._command("system_reset")

@@ -48,9 +48,16 @@ def firmwares() -> None:
 
 
 @pytest.fixture(params=PRESENT)
-def board(request: pytest.FixtureRequest, firmwares: None) -> Iterator[Board]:
-    """Each of the three, running since just now."""
-    board: Board = BOARDS[request.param]()
+def kind(request: pytest.FixtureRequest, firmwares: None) -> type[Board]:
+    """Each of the three."""
+    kind: type[Board] = BOARDS[request.param]
+    return kind
+
+
+@pytest.fixture
+def board(kind: type[Board]) -> Iterator[Board]:
+    """One of the kind, running since just now."""
+    board = kind()
     yield board
     board.close()
 

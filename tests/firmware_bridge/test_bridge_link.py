@@ -286,6 +286,20 @@ def test_garbage_between_frames_is_counted_and_costs_nothing_else() -> None:
     assert link.counters["bad_frames"] == 1
 
 
+def test_a_port_that_is_opened_in_the_midst_of_a_frame_counts_no_damage_and_then_every_damage() -> None:
+    link = Link()
+    rest_of_a_frame, damaged = encode(HELLO)[20:], b"\x05" + encode(HELLO)
+    assert link.receive(rest_of_a_frame, 0) == []
+    assert link.counters["bad_frames"] == 0
+    assert link.receive(damaged, 0) == []
+    assert link.counters["bad_frames"] == 1
+    link.restart()
+    link.receive(encode(HELLO), 0)
+    assert link.greeted
+    link.receive(damaged, 0)
+    assert link.counters["bad_frames"] == 2
+
+
 def test_a_port_that_was_opened_again_on_the_same_board_counts_what_was_missed() -> None:
     link = greeted()
     link.receive(encode(samples(10)) + encode(samples(12))[:6], 1)

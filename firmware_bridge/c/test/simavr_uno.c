@@ -155,6 +155,7 @@ int main(int argc, char **argv)
     (void)avr_init(avr);
     firmware.frequency = CLOCK_HZ;
     avr_load_firmware(avr, &firmware);
+    avr->log = LOG_ERROR; /* what crashes the firmware is said */
     avr->vcc = avr->avcc = 5000;
     const char *const path = open_line(&line, avr);
     avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_IOPORT_GETIRQ('B'), 5), say_relay, NULL);
