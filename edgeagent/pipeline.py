@@ -8,7 +8,7 @@ they want done outside comes back as `Effects`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -29,8 +29,10 @@ from edgeagent.records import (
     Layout,
     Prediction,
     Priority,
+    Reading,
     Skipped,
     Window,
+    facts,
 )
 from edgeagent.sampling.captures import Captures, Pending, raw_bodies, raw_size_bytes
 from edgeagent.sampling.report import Report
@@ -47,7 +49,7 @@ Truth = Callable[[int, int], str | None]
 class ModelPlan(NamedTuple):
     """What the core must know of a model; the bundle and the worker know the rest.
 
-    `sha256` has each variant's, by the variant's name.
+    `sha256` has each variant's, by the variant's name; `read` says what the scores mean.
     """
 
     key: str
@@ -55,7 +57,7 @@ class ModelPlan(NamedTuple):
     version: str
     sha256: Mapping[str, str]
     requested: str
-    labels: tuple[str, ...]
+    read: Callable[[Sequence[float]], Reading]
     max_missing: float
 
 
@@ -348,12 +350,10 @@ class Core:
         effects.drafts.extend(self._sample(plan, window, prediction, now_ns))
 
     def _learn(self, prediction: Prediction, plan: PipelinePlan) -> None:
-        """The rules see the prediction as `pipeline.label`, `.score` and `.margin`."""
+        """The rules see the prediction as `pipeline.label`, `.score`, `.value` ..."""
         period_ns = max(round(plan.period_s * NS_PER_S), BURST_NS)
-        for name in ("label", "score", "margin"):
-            value = getattr(prediction, name)
-            if value is not None:
-                self._facts[f"{plan.name}.{name}"] = Fact(value, prediction.t_end_ns, period_ns)
+        for name, value in facts(prediction).items():
+            self._facts[f"{plan.name}.{name}"] = Fact(value, prediction.t_end_ns, period_ns)
 
     def _sample(self, plan: PipelinePlan, window: Window, prediction: Prediction, now_ns: int) -> list[Draft]:
         """The window's raw data, if a policy wants it: a record a sensor, on its own slots, not as the model saw it.
@@ -450,9 +450,12 @@ def _windows(plan: PipelinePlan, rings: Mapping[str, Ring], closed: int) -> Wind
     return JoinedWindows(plan.name, rings, joining, plan.length_s, plan.hop_s, closed)
 
 
+_NO_MODEL = ModelPlan("", "", "", {}, "", lambda _: Reading(), 1.0)
+
+
 def _prediction(plan: PipelinePlan, window: Window, arrival: Arrival, now_ns: int) -> Prediction:
-    model = arrival.model or plan.model or ModelPlan("", "", "", {}, "", (), 1.0)
-    best = sorted(arrival.scores, reverse=True)
+    model = arrival.model or plan.model or _NO_MODEL
+    reading = model.read(arrival.scores) if arrival.scores else Reading()
     return Prediction(
         pipeline=plan.name,
         window_seq=window.seq,
@@ -464,10 +467,7 @@ def _prediction(plan: PipelinePlan, window: Window, arrival: Arrival, now_ns: in
         variant=arrival.variant,
         accelerator=arrival.accelerator,
         requested=model.requested,
-        label=model.labels[arrival.scores.index(best[0])] if best else None,
-        score=best[0] if best else None,
-        scores=arrival.scores,
-        margin=best[0] - best[1] if len(best) > 1 else None,
         latency_ns=now_ns - window.t_read_ns,
         skipped=arrival.skipped,
+        **msgspec.structs.asdict(reading),
     )

@@ -99,10 +99,36 @@ class Window(msgspec.Struct, frozen=True, eq=False):
 Skipped = Literal["missing", "stale", "worker", "quarantined"]
 
 
-class Prediction(msgspec.Struct, frozen=True):
+class Quantity(msgspec.Struct, frozen=True):
+    """A value with its name and unit."""
+
+    name: str
+    value: float
+    unit: str
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model's numbers mean, by its task; what the task does not give is left out.
+
+    `top` has the best scores by label, where not all are wanted; `anomaly` is above `threshold` where it is one.
+    """
+
+    label: str | None = None
+    score: float | None = None
+    scores: tuple[float, ...] = ()
+    margin: float | None = None
+    top: dict[str, float] = {}
+    values: tuple[Quantity, ...] = ()
+    anomaly: float | None = None
+    threshold: float | None = None
+    embedding: tuple[float, ...] = ()
+
+
+class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a model said of one window, or (`skipped`) why it said nothing.
 
-    `latency_ns` runs from the read that delivered the window's last sample to the decision.
+    `latency_ns` runs from the read that delivered the window's last sample to the decision. From `top` on it has what
+    only some tasks give, as in `Reading`.
     """
 
     pipeline: str
@@ -120,7 +146,23 @@ class Prediction(msgspec.Struct, frozen=True):
     scores: tuple[float, ...]
     margin: float | None
     latency_ns: int
-    skipped: Skipped | None = None
+    skipped: Skipped | None
+    top: dict[str, float] = {}
+    values: tuple[Quantity, ...] = ()
+    anomaly: float | None = None
+    threshold: float | None = None
+    embedding: tuple[float, ...] = ()
+
+
+def facts(said: Prediction) -> dict[str, float | str]:
+    """What rules see of it, by name; of a single value also as `value`."""
+    seen: dict[str, float | str] = {one.name: one.value for one in said.values}
+    if len(said.values) == 1:
+        seen["value"] = said.values[0].value
+    for name in ("label", "score", "margin", "anomaly"):
+        if (fact := getattr(said, name)) is not None:
+            seen[name] = fact
+    return seen
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from edgeagent.agent.fit import check
 from edgeagent.config.schema import Part, Sampling
 from edgeagent.decisions.rules import Rules
 from edgeagent.errors import ConfigFault
+from edgeagent.inference.tasks.classification import Classification, Output
 from edgeagent.joined import JoinedWindows, Joining, join, keep_s
 from edgeagent.pipeline import Arrival, Core, ModelPlan, PipelinePlan
 from edgeagent.records import NS_PER_S, Block, Channel, Layout, Window
@@ -196,7 +197,15 @@ def test_a_sensor_without_a_sample_in_each_window_does_not_fit() -> None:
 
 
 def core() -> Core:
-    model = ModelPlan("m", "toy", "1", {"m.tflite": "ab" * 32}, "auto", ("calm", "wild"), max_missing=0.2)
+    model = ModelPlan(
+        "m",
+        "toy",
+        "1",
+        {"m.tflite": "ab" * 32},
+        "auto",
+        Classification(Output(labels=["calm", "wild"], scores="probabilities")).read,
+        max_missing=0.2,
+    )
     return Core(
         [PipelinePlan("both", INPUTS, WANTED, LENGTH_S, HOP_S, Report("all"), model)],
         Rules({}, {"both": INPUTS, "imu": ("imu",), "motor": ("motor",)}, {}),

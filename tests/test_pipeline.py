@@ -13,6 +13,7 @@ from edgeagent.conditioning.limits import Limits
 from edgeagent.config.schema import ActuatorEntry, Part, Rule, Sampling
 from edgeagent.decisions import capture, event
 from edgeagent.decisions.rules import Rules
+from edgeagent.inference.tasks.classification import Classification, Output
 from edgeagent.pipeline import Arrival, Core, Effects, ModelPlan, PipelinePlan
 from edgeagent.records import NS_PER_S, Block, Channel, Draft, Layout, Raw, decode_raw
 from edgeagent.sampling import uniform
@@ -22,7 +23,8 @@ from edgeagent.sampling.sampler import Sampler
 LAYOUT = Layout(50.0, (Channel("x", "m/s2", 0.5),))
 PERIOD_NS = 20_000_000
 SHA256 = {"m_edgetpu.tflite": "cd" * 32, "m.tflite": "ab" * 32}
-MODEL = ModelPlan("m", "toy", "1", SHA256, "auto", ("calm", "wild"), max_missing=0.1)
+CALM_OR_WILD = Classification(Output(labels=["calm", "wild"], scores="probabilities"))
+MODEL = ModelPlan("m", "toy", "1", SHA256, "auto", CALM_OR_WILD.read, max_missing=0.1)
 
 OVER = Rule(
     when='motion.label == "wild" and imu.x > 3',

@@ -137,7 +137,7 @@ def model_plan(config: Config, key: str, bundle: Bundle) -> ModelPlan:
         version=bundle.version,
         sha256={variant.name: variant.sha256 for variant in bundle.variants},
         requested=spoken(config.models[key].accelerator),
-        labels=bundle.labels,
+        read=bundle.task.read,
         max_missing=bundle.max_missing,
     )
 

@@ -260,9 +260,10 @@ class _Fitting:
             f"{name}.{channel.name}" for name, layout in self._layouts.items() for channel in layout.channels
         }
         for name, pipeline in self._draft.pipelines.items():
-            if pipeline.model is not None:
-                facts |= {f"{name}.{fact}" for fact in ("label", "score", "margin")}
-        silent = {*sensors} - self._layouts.keys() | {*pipelines} - self._draft.pipelines.keys()
+            bundle = self._bundles.get(pipeline.model or "")
+            facts |= {f"{name}.{fact}" for fact in bundle.task.facts} if bundle else set()
+        unread = {name for name in pipelines if self._is_unread(name)}
+        silent = {*sensors} - self._layouts.keys() | unread
         facts.update(_names_under(silent, [rule.when, *(str(action.options) for action in rule.do)]))
         return Known(
             facts=frozenset(facts),
@@ -270,6 +271,11 @@ class _Fitting:
             sensors=frozenset(sensors),
             actuators=frozenset(self._names("actuators")),
         )
+
+    def _is_unread(self, pipeline: str) -> bool:
+        """Whether the pipeline or its model's bundle could not be read, so that nobody knows what it gives."""
+        entry = self._draft.pipelines.get(pipeline)
+        return entry is None or (entry.model is not None and entry.model not in self._bundles)
 
     # --- saying so ------------------------------------------------------------------------------------
 

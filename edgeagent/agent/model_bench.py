@@ -140,8 +140,8 @@ def _latency(times_us: list[float] | None) -> Latency | None:
     return Latency(*np.percentile(times_us, _PERCENTILES).tolist()) if times_us else None
 
 
-def _label(engine: Engine, bundle: Bundle, values: Float32Array) -> str:
-    return bundle.labels[int(np.argmax(engine.predict(values).scores))]
+def _label(engine: Engine, bundle: Bundle, values: Float32Array) -> str | None:
+    return bundle.task.read(engine.predict(values).scores).label
 
 
 def _raw(variant: Variant, threads: int) -> Callable[[], object] | None:

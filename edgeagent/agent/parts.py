@@ -191,13 +191,15 @@ class Parts:
             "label": last.label if last else None,
             "score": last.score if last else None,
             "skipped": last.skipped if last else None,
-            "scores": dict(zip(self._labels(name), last.scores, strict=False)) if last else {},
+            "values": {one.name: one.value for one in last.values} if last else {},
+            "anomaly": last.anomaly if last else None,
+            "scores": last.top or dict(zip(self._names(name), last.scores, strict=False)) if last else {},
             "truth": counts.last_truth.get(name),
         }
 
-    def _labels(self, pipeline: str) -> tuple[str, ...]:
+    def _names(self, pipeline: str) -> tuple[str, ...]:
         model = self.config.pipelines[pipeline].model
-        return self._models[model].labels if model is not None else ()
+        return self._models[model].task.names if model is not None else ()
 
 
 def _unchanged(config: Config, previous: Parts | None) -> dict[str, Device]:

@@ -21,7 +21,7 @@ from edgeagent.config.jsonschema import json_schema
 from edgeagent.config.quantities import DURATION, FREQUENCY, parse_quantity
 from edgeagent.errors import ConfigFault, StorageFault
 from edgeagent.inference.archive import archive_name, pack, unpack
-from edgeagent.inference.bundle import BundleKeys, find_bundle, load_bundle, own_bundles, read_keys
+from edgeagent.inference.bundle import Bundle, BundleKeys, find_bundle, load_bundle, own_bundles, read_keys
 from edgeagent.inference.checkup import check_bundle
 from edgeagent.inference.describe import ModelFacts, describe
 from edgeagent.inference.draft import Answers, Shape, draft, shape_of
@@ -99,10 +99,8 @@ def list_(folder: Path | None, as_json: bool, page: Path | None) -> int:
     for place, table in found.items():
         click.echo(f"{place}: {len(table) or 'none that this user can see'}")
         for row in table:
-            name, tells, takes, labels, size, _ = row.cells()
-            click.echo(
-                f"  {click.style(name, bold=True)}  {tells or 'no card'}: {takes}; {labels} labels, {size}"
-            )
+            name, tells, takes, gives, size, _ = row.cells()
+            click.echo(f"  {click.style(name, bold=True)}  {tells or 'no card'}: {takes}; {gives}, {size}")
     return OK
 
 
@@ -119,20 +117,35 @@ def show(bundle: str, as_json: bool) -> int:
     described = [variant for variant in loaded.variants if variant.name.endswith(".tflite")]
     facts = {variant.name: describe(variant.read()) for variant in described}
     if as_json:
-        print(_encoded({"bundle": folder, "keys": keys, "models": facts}))
+        print(_encoded({"bundle": folder, "keys": _as_written(keys), "models": facts}))
         return OK
-    click.echo("\n".join(_shown(folder, keys, facts)))
+    click.echo("\n".join(_shown(folder, keys, loaded, facts)))
     return OK
 
 
-def _shown(folder: Path, keys: BundleKeys, facts: dict[str, ModelFacts]) -> Iterator[str]:
-    yield click.style(f"{keys.name} {keys.version}", bold=True) + f"  {keys.task}  {folder}"
+def _as_written(keys: BundleKeys) -> dict[str, Any]:
+    """The keys as they stand in the file."""
+    written: dict[str, Any] = msgspec.to_builtins(keys, enc_hook=str)
+    written |= {"task": keys.task.file, **written["task"]["options"]}
+    written["input"]["preprocess"] = [
+        {step["file"]: step["options"]} for step in written["input"]["preprocess"]
+    ]
+    return written
+
+
+def _shown(folder: Path, keys: BundleKeys, loaded: Bundle, facts: dict[str, ModelFacts]) -> Iterator[str]:
+    yield click.style(f"{keys.name} {keys.version}", bold=True) + f"  {keys.task.file}  {folder}"
     taken = keys.input
     yield f"  window    {taken.window:g} s at {taken.rate:g} Hz, a new one every {taken.hop:g} s"
     yield f"  missing   at most {taken.max_missing:.0%} of a window"
-    for channel, mean, std in zip(taken.channels, taken.scaling.mean, taken.scaling.std, strict=True):
-        yield f"  channel   {channel.name} ({channel.unit}), less {mean:g}, divided by {std:g}"
-    yield f"  labels    {', '.join(keys.output.labels)}"
+    if taken.preprocess:
+        yield f"  channels  {', '.join(f'{one.name} ({one.unit})' for one in taken.channels)}"
+    for step in taken.preprocess:
+        yield f"  step      {step.file}: {_in_words(msgspec.to_builtins(step.options))}"
+    scaling, made = loaded.scaling, loaded.chain.form.channels
+    for one, mean, std in zip(made, scaling.mean, scaling.std, strict=True):
+        yield f"  channel   {one.name} ({one.unit}), less {mean:g}, divided by {std:g}"
+    yield f"  gives     {loaded.task.gives}{': ' if loaded.task.names else ''}{', '.join(loaded.task.names)}"
     for variant in keys.variants:
         yield from _variant(variant.file, variant.accelerator, facts.get(variant.file))
     for what, value in (("licence", keys.licence), ("data", keys.data), ("metrics", keys.metrics)):

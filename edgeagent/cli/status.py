@@ -97,6 +97,14 @@ def show(status: dict[str, Any]) -> None:
         console.print(f"last error: {status['last_error']}", style="dim")
 
 
+def _last(pipeline: dict[str, Any]) -> str | None:
+    """What its model said last: `running 0.93`, `anomaly 4.1`, `flow 3.2`."""
+    told = [pipeline["label"]] if pipeline["label"] else []
+    told += [f"{pipeline[key]:.3g}" for key in ("score", "anomaly") if pipeline[key] is not None]
+    told += [f"{name} {value:.4g}" for name, value in pipeline["values"].items()]
+    return " ".join(told) or None
+
+
 def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
     counts, outbox = status["counts"], status["outbox"]
     latency = counts["latency_ms"]
@@ -124,7 +132,7 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
                     name,
                     p["windows"],
                     p["unpredicted"],
-                    p["skipped"] or (f"{p['label']} {p['score']:.2f}" if p["label"] else None),
+                    p["skipped"] or _last(p),
                     f"{latency['p50']:.2f} / {latency['p99']:.2f} ms" if latency else None,
                 )
                 for name, p in status["pipelines"].items()

@@ -80,10 +80,30 @@ def _options(wanted: Any) -> Schema:
 
 
 def _struct(struct: type[msgspec.Struct]) -> Schema:
-    fields = msgspec.structs.fields(struct)
-    return {
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    schema = {
         "type": "object",
-        "properties": {field.encode_name: _schema(field.type) for field in fields},
-        "required": [field.encode_name for field in fields if field.required],
+        "properties": {name: _schema(field.type) for name, field in fields.items()},
+        "required": [name for name, field in fields.items() if field.required],
         "additionalProperties": False,
     }
+    for name, field in fields.items():
+        for note in peel(field.type)[1]:
+            if isinstance(note, Names) and note.by == name:
+                _named_by_value(schema, note)
+    return schema
+
+
+def _named_by_value(schema: Schema, names: Names) -> None:
+    """Beside the key that names the file stand the file's own keys, as what it names has them."""
+    options = {name: parts.find(names.folder, name).Options for name in parts.names(names.folder)}
+    each = {name: _struct(wanted) for name, wanted in options.items()}
+    schema["properties"] |= {key: {} for own in each.values() for key in own["properties"]}
+    schema["properties"][names.by] = {"enum": list(each)}
+    schema["allOf"] = [
+        {
+            "if": {"properties": {names.by: {"const": name}}},
+            "then": {"properties": own["properties"], "required": own["required"]},
+        }
+        for name, own in each.items()
+    ]

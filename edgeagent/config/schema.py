@@ -28,11 +28,11 @@ class Names(NamedTuple):
 
     By `driver`: the key `driver` names the file, and the keys beside it are its options. By `key`: the key itself
     is the file, and its value holds the options (a bare scalar fills the only one that is required). By `policy`:
-    like `key`, and the keys beside it are its options too, the key itself among them.
+    like `key`, and the keys beside it are its options too, the key itself among them. By `task`: as by `driver`.
     """
 
     folder: str
-    by: Literal["driver", "key", "policy"]
+    by: Literal["driver", "task", "key", "policy"]
 
 
 SensorPart = Annotated[Part, Names("sensors", "driver")]
@@ -141,12 +141,25 @@ class Outbox(msgspec.Struct, frozen=True, kw_only=True):
     flush: Seconds = 1.0
 
 
+class LinkBudget(msgspec.Struct, frozen=True, kw_only=True):
+    """What may go over one link; 0: as much as it takes. The last tenth of a month is for events, captures and gaps."""
+
+    per_month: Bytes = 0
+    per_second: Bytes = 0
+
+
 class UpstreamEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """What all upstreams share, beside the sink's own block. `only`: the hours of the day in which it is sent to."""
+    """What all upstreams share, beside the sink's own block.
+
+    only: The hours of the day in which it is sent to.
+    newest_first: Kinds of records of which the newest go first; of the others it is the oldest.
+    """
 
     part: UpstreamPart
     kinds: list[Kind] = []
     only: str | None = None
+    newest_first: list[Kind] = []
+    budget: LinkBudget = LinkBudget()
 
     def __post_init__(self) -> None:
         if self.only is not None:

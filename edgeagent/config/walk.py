@@ -135,8 +135,9 @@ class Walker:
 
     def part(self, items: list[Item], names: Names, path: Path, shared: tuple[str, ...] = ()) -> Any:
         """The part that one of the keys names, with its options; `shared` keys were taken out before."""
-        named = self._driver(items, names.folder, path) if names.by == "driver" else None
-        if names.by != "driver":
+        if names.by in ("driver", "task"):
+            named = self._named_by_value(items, names, path)
+        else:
             named = self._named_by_key(items, names.folder, path, shared)
         if named is None:
             return WRONG
@@ -153,15 +154,16 @@ class Walker:
         self._in_options = False
         return WRONG if options is WRONG else Part(named.name, options)
 
-    def _driver(self, items: list[Item], folder: str, path: Path) -> _Named | None:
-        there = f"driver: {listed(parts.names(folder))}"
-        item = next((item for item in items if item.key == "driver"), None)
+    def _named_by_value(self, items: list[Item], names: Names, path: Path) -> _Named | None:
+        key = names.by
+        there = f"{key}: {listed(parts.names(names.folder))}"
+        item = next((item for item in items if item.key == key), None)
         if item is None:
-            near = next((n for n in (nearest(i.key, ["driver"]) for i in items) if n), "")
-            self._wrong(path, "the key 'driver' is missing", expected=there, hint=near)
+            near = next((n for n in (nearest(i.key, [key]) for i in items) if n), "")
+            self._wrong(path, f"the key '{key}' is missing", expected=there, hint=near)
             return None
-        name = self.read(item.node, str, (*path, "driver"))
-        return None if name is WRONG else _Named(name, self._marks.at((*path, "driver")))
+        name = self.read(item.node, str, (*path, key))
+        return None if name is WRONG else _Named(name, self._marks.at((*path, key)))
 
     def _named_by_key(
         self, items: list[Item], folder: str, path: Path, shared: tuple[str, ...]
@@ -181,8 +183,8 @@ class Walker:
         return None
 
     def _options(self, items: list[Item], named: _Named, names: Names, wanted: Any, path: Path) -> Any:
-        if names.by == "driver":
-            return self.struct([item for item in items if item.key != "driver"], wanted, path)
+        if names.by in ("driver", "task"):
+            return self.struct([item for item in items if item.key != names.by], wanted, path)
         if names.by == "policy":
             return self.struct(items, wanted, path)
         node = next(item.node for item in items if item.key == named.name)

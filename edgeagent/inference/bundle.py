@@ -13,24 +13,28 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from edgeagent.config.findings import Marks, Report
+from edgeagent.config.parts import find
 from edgeagent.config.quantities import Between, Fraction, Hz, Seconds
+from edgeagent.config.schema import Names, Part
 from edgeagent.config.walk import Walker
 from edgeagent.errors import BundleFault, ConfigFault
 from edgeagent.inference.formats import refuse_foreign
 from edgeagent.inference.preprocess import Form
 from edgeagent.inference.preprocess.chain import Chain, StepPart
+from edgeagent.inference.tasks import Given, Task
 from edgeagent.records import Channel, Layout
 
 _FILE = "bundle.yaml"
 _SHA256 = re.compile("[0-9a-f]{64}")
 _LONGEST_SIDE = 4096
+_TASKS = "inference.tasks"
 PIXEL = ("red", "green", "blue")
 """The channels of a picture, in this order, each from 0 to 255."""
 
@@ -86,7 +90,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigFault(found, where="tensors", expected=f"some of {', '.join(names)} for each")
 
     def _made_channels(self) -> tuple[Channel, ...]:
-        """Those that the model gets. Raises ConfigFault if `preprocess` cannot be done, or `scaling` does not fit it."""
+        """Those that the model gets. Raises ConfigFault if `preprocess` cannot be done or `scaling` does not fit."""
         try:
             made = self.chain().form.channels
         except ConfigFault as fault:
@@ -118,18 +122,6 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-class Output(msgspec.Struct, frozen=True, kw_only=True):
-    """`tensors`: where a model has several outputs, which hold the scores, in the order of the labels."""
-
-    labels: list[str]
-    scores: Literal["probabilities"]
-    tensors: list[str] = []
-
-    def __post_init__(self) -> None:
-        if not self.labels or len(set(self.labels)) < len(self.labels):
-            raise ConfigFault("none, or one twice", where="labels", expected="each label once")
-
-
 class VariantKeys(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     sha256: str
@@ -146,20 +138,19 @@ class VariantKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 class GoldenKeys(msgspec.Struct, frozen=True, kw_only=True):
     file: str
-    tolerance: Annotated[float, Between(0.0, 1.0)]
+    tolerance: Annotated[float, Between(0.0, math.inf)]
 
     def __post_init__(self) -> None:
         _refuse_path(self.file)
 
 
 class BundleKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """`bundle.yaml`, key by key."""
+    """`bundle.yaml`, key by key; `output` is the task's."""
 
     name: str
     version: str
-    task: Literal["classification"]
+    task: Annotated[Part, Names(_TASKS, "task")]
     input: Input
-    output: Output
     variants: list[VariantKeys]
     golden: GoldenKeys
     baseline: Any = None
@@ -204,7 +195,7 @@ class Variant(msgspec.Struct, frozen=True):
 
 
 class Golden(msgspec.Struct, frozen=True):
-    """Where the golden vectors are, and by how much a score may be off."""
+    """Where the golden vectors are, and by how much a score may be off, in the task's own terms."""
 
     file: Path
     tolerance: float
@@ -224,7 +215,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     scaling: Scaling
     input_tensors: dict[str, list[str]]
     output_tensors: tuple[str, ...]
-    labels: tuple[str, ...]
+    task: Task
     variants: tuple[Variant, ...]
     golden: Golden
 
@@ -244,6 +235,8 @@ def load_bundle(folder: Path) -> Bundle:
     keys = read_keys(folder)
     chain = keys.input.chain()
     count = len(chain.form.channels)
+    scaling = keys.input.scaling or Scaling(mean=[0.0] * count, std=[1.0] * count)
+    output = keys.task.options.output
     bundle = Bundle(
         folder=folder,
         name=keys.name,
@@ -257,10 +250,12 @@ def load_bundle(folder: Path) -> Bundle:
         hop_s=keys.input.hop,
         max_missing=keys.input.max_missing,
         chain=chain,
-        scaling=keys.input.scaling or Scaling(mean=[0.0] * count, std=[1.0] * count),
+        scaling=scaling,
         input_tensors=keys.input.tensors,
-        output_tensors=tuple(keys.output.tensors),
-        labels=tuple(keys.output.labels),
+        output_tensors=tuple(output.tensors),
+        task=find(_TASKS, keys.task.file).build(
+            keys.task.options, Given(chain.rows, scaling.mean, scaling.std)
+        ),
         variants=tuple(Variant(v.file, folder / v.file, v.sha256, v.accelerator) for v in keys.variants),
         golden=Golden(folder / keys.golden.file, keys.golden.tolerance),
     )

@@ -54,7 +54,9 @@ def check_bundle(folder: Path, make_engine: MakeEngine) -> Iterator[Step]:
 def _described(bundle: Bundle) -> str:
     channels = ", ".join(f"{c.name} ({c.unit})" for c in bundle.layout.channels)
     window = f"{bundle.window_s:g} s at {bundle.layout.rate_hz:g} Hz = {bundle.samples} samples"
-    return f"{bundle.name} {bundle.version}: {window} of {channels}; {len(bundle.labels)} labels"
+    made = " x ".join(map(str, bundle.chain.form.shape))
+    prepared = f"; the model is given {made}" if bundle.chain.form != bundle.chain.given else ""
+    return f"{bundle.name} {bundle.version}: {window} of {channels}{prepared}; {bundle.task.gives}"
 
 
 def _file(variant: Variant) -> Step:

@@ -171,7 +171,7 @@ class ModelEngine(ABC):
         assert self._running is not None
         (variant, accelerator), asked_ns = self._running, self._clock.now_ns()
         try:
-            scored = self._runner.predict(self.bundle.chain(values))
+            scored = self._measured(self._runner, values)
         except Displaced as e:
             self._displaced(e)
             return self._ask(values)
@@ -183,6 +183,12 @@ class ModelEngine(ABC):
         self._answers += 1
         self._clipped += scored.clipped
         return Answer(tuple(scored.scores.tolist()), variant.name, accelerator.name, infer_ns)
+
+    def _measured(self, runner: Runner, values: Float32Array) -> Scored:
+        """From a window to the task's scores: what the bundle says before, and after, the model itself."""
+        prepared = self.bundle.chain(values)
+        outputs, clipped = runner.predict(prepared)
+        return Scored(self.bundle.task.measure(outputs, prepared), clipped)
 
     # --- loading, falling, climbing -------------------------------------------------------------------
 
@@ -207,8 +213,7 @@ class ModelEngine(ABC):
         """Let the runner serve, if it loads and passes its golden vectors. Raises BundleFault or InferenceFault."""
         choice = self._choices[index]
         self._loaded = runner.load()
-        chain = self.bundle.chain
-        check_golden(self.bundle, str(choice), lambda values: runner.predict(chain(values)).scores)
+        check_golden(self.bundle, str(choice), lambda values: self._measured(runner, values).scores)
         self._why = f"{choice} is the first of the bundle's variants for {self._requested}"
         if index:
             self._why = f"{choice}, because {self._last_error}"
@@ -321,7 +326,7 @@ def signature(bundle: Bundle) -> Signature:
     return Signature(
         bundle.chain.rows,
         len(columns),
-        len(bundle.labels),
+        bundle.task.outputs,
         bundle.scaling.mean,
         bundle.scaling.std,
         {tensor: [columns[name] for name in taken] for tensor, taken in bundle.input_tensors.items()},

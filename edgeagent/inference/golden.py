@@ -24,7 +24,10 @@ _CAUSES = (
 
 
 class Golden(NamedTuple):
-    """`inputs` float32[k, samples, channels] in the bundle's units, `outputs` float32[k, labels]."""
+    """`inputs` float32[k, samples, channels] in the bundle's units, `outputs` float32[k, scores], as the task has them.
+
+    So they hold preprocessing, scaling, the model and what the task makes of its numbers, all at once.
+    """
 
     inputs: Float32Array
     outputs: Float32Array
@@ -43,17 +46,13 @@ def load_golden(bundle: Bundle) -> Golden:
             expected="the arrays inputs and outputs",
             hint="Copy the bundle again",
         ) from e
-    shapes = (bundle.rows, len(bundle.layout.channels)), (len(bundle.labels),)
+    shape, scores = (bundle.rows, len(bundle.layout.channels)), len(bundle.task.names) or bundle.task.outputs
     count = len(golden.inputs)
-    if (
-        count == 0
-        or golden.inputs.shape != (count, *shapes[0])
-        or golden.outputs.shape != (count, *shapes[1])
-    ):
+    if count == 0 or golden.inputs.shape != (count, *shape) or golden.outputs.shape != (count, scores):
         raise BundleFault(
             f"inputs has the shape {golden.inputs.shape} and outputs {golden.outputs.shape}",
             where=where,
-            expected=f"(k, {shapes[0][0]}, {shapes[0][1]}) and (k, {shapes[1][0]}), as bundle.yaml says",
+            expected=f"(k, {shape[0]}, {shape[1]}) and (k, {scores}), as bundle.yaml says",
             hint="Make the golden vectors again with train.py",
         )
     return golden
@@ -66,10 +65,11 @@ def check_golden(bundle: Bundle, variant: str, predict: Callable[[Float32Array],
     off = np.abs(scores - golden.outputs)
     if bool((off <= bundle.golden.tolerance).all()):  # a NaN is off, too
         return
-    k, label = np.unravel_index(int(np.argmax(np.where(np.isnan(off), np.inf, off))), off.shape)
+    k, i = np.unravel_index(int(np.argmax(np.where(np.isnan(off), np.inf, off))), off.shape)
+    name = repr(bundle.task.names[i]) if bundle.task.names else f"number {i + 1}"
     raise BundleFault(
-        f"{variant} fails its golden vectors: vector {k + 1} of {len(off)} gives {scores[k, label]:.3f} for "
-        f"{bundle.labels[label]!r}, training gave {golden.outputs[k, label]:.3f}, a difference of {off[k, label]:.3f}",
+        f"{variant} fails its golden vectors: vector {k + 1} of {len(off)} gives {scores[k, i]:.3f} for {name}, "
+        f"training gave {golden.outputs[k, i]:.3f}, a difference of {off[k, i]:.3f}",
         where=str(bundle.folder),
         expected=f"at most {bundle.golden.tolerance:g}",
         hint=_CAUSES,

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from edgeagent.errors import StorageFault
-from edgeagent.inference.bundle import BundleKeys, bundle_files, read_keys
+from edgeagent.inference.bundle import BundleKeys, bundle_files, load_bundle, read_keys
 
 BEGIN = "<!-- table: written by `edgeagent model list --write` -->"
 END = "<!-- end of table -->"
-COLUMNS = ("bundle", "what it tells", "input", "labels", "size", "accuracy, int8")
+COLUMNS = ("bundle", "what it tells", "input", "gives", "size", "accuracy, int8")
 _TITLE = re.compile(r"^# (?:.*?: )?(.*)", re.MULTILINE)
 
 
@@ -24,14 +24,14 @@ class Row(msgspec.Struct, frozen=True):
     bundle: str
     tells: str
     takes: str
-    labels: int
+    gives: str
     size_bytes: int
     accuracy: str
 
     def cells(self) -> tuple[str, ...]:
         """As COLUMNS has them."""
         size = f"{self.size_bytes / 1000:.0f} kB"
-        return self.bundle, self.tells, self.takes, str(self.labels), size, self.accuracy
+        return self.bundle, self.tells, self.takes, self.gives, size, self.accuracy
 
 
 def rows(place: Path) -> list[Row]:
@@ -69,7 +69,7 @@ def _row(folder: Path) -> Row:
         bundle=folder.name,
         tells=_title(folder / "README.md"),
         takes=_taken(keys),
-        labels=len(keys.output.labels),
+        gives=load_bundle(folder).task.gives,
         size_bytes=sum(file.stat().st_size for v in keys.variants if (file := folder / v.file).is_file()),
         accuracy=f"{accuracy:.1%}" if isinstance(accuracy, float) else "",
     )

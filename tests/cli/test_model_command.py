@@ -62,7 +62,7 @@ def test_list_tells_of_each_place_once_and_of_a_folder_alone(
     assert out.count("activity  which exercise a wrist is doing: acc_x acc_y acc_z (m/s2)") == 1
     assert main(["model", "list", ".", "--json"]) == OK
     (row,) = json.loads(capsys.readouterr().out)["."]
-    assert (row["bundle"], row["labels"]) == ("mine", 7)
+    assert (row["bundle"], row["gives"]) == ("mine", "7 labels")
     assert main(["model", "list", "mine"]) == OK
     assert capsys.readouterr().out == "mine: none that this user can see\n"
 
@@ -73,7 +73,7 @@ def test_show_tells_what_goes_in_and_comes_out(activity: Path, capsys: pytest.Ca
     for fact in (
         "window    2 s at 50 Hz, a new one every 1 s",
         "channel   gyro_z (rad/s), less 0, divided by 1.12089",
-        "labels    pendulum, abduction, elevation, inward, outward, trapezius, row",
+        "gives     7 labels: pendulum, abduction, elevation, inward, outward, trapezius, row",
         "variant   activity_int8.tflite, for cpu: 15240 bytes, int8",
         "int8[1, 100, 6], scale 0.110613, zero point 50",
         "3 x CONV_2D",
@@ -164,7 +164,7 @@ def test_new_makes_a_bundle_that_passes_check(activity: Path, capsys: pytest.Cap
     assert "100 samples of 6 channels in, 7 scores out" in capsys.readouterr().out
     assert main(["model", "check", "mine-too"]) == OK
     bundle = load_bundle(Path("models/mine-too"))
-    assert (bundle.window_s, bundle.hop_s, bundle.labels[6]) == (2.0, 0.5, "7")
+    assert (bundle.window_s, bundle.hop_s, bundle.task.names[6]) == (2.0, 0.5, "7")
     assert (bundle.scaling.mean[5], bundle.scaling.std[5]) == (5.0, 6.0)
     assert bundle.layout.channels[3] == Channel("d", "rad/s")
 

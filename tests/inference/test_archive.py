@@ -52,7 +52,7 @@ def test_the_shipped_bundles_survive_the_way(tmp_path: Path, place: Path) -> Non
     assert folders
     for folder in folders:
         bundle = pack(folder, tmp_path / "one.tar")
-        assert unpack(tmp_path / "one.tar", place).labels == bundle.labels
+        assert unpack(tmp_path / "one.tar", place).task.names == bundle.task.names
 
 
 def test_packing_twice_gives_the_same_bytes_whatever_the_files_age_owner_and_rights(

@@ -19,14 +19,16 @@ def test_a_bundle_says_what_goes_in_and_what_comes_out(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path)
     assert bundle.layout.channels == (Channel("x", "m/s2"), Channel("y", "m/s2"), Channel("z", "m/s2"))
     assert (bundle.layout.rate_hz, bundle.window_s, bundle.hop_s, bundle.samples) == (4.0, 1.0, 0.5, 4)
-    assert (bundle.name, bundle.version, bundle.labels) == ("tiny", "1.0", ("rest", "walk", "run"))
+    assert (bundle.name, bundle.version, bundle.task.names) == ("tiny", "1.0", ("rest", "walk", "run"))
     assert bundle.variants[0].read() == classifier()
 
 
 @pytest.mark.parametrize(
     ("right", "wrong", "says"),
     [
-        ("task: classification", "task: regression", "task: not one of the choices, found 'regression'"),
+        ("task: classification", "task: clasification", "Did you mean 'classification'?"),
+        ("task: classification", "task: regression", "output: the key 'values' is missing"),
+        ("task: classification\n", "", "the key 'task' is missing, expected task: anomaly, classification"),
         ("rate: 4 Hz", "rate: 4 kg", "wrong unit 'kg'"),
         ("rate: 4 Hz", "rate: 4.3 Hz", "window: 4.3 samples"),
         ("hop: 0.5 s", "hop: 0 s", "hop: zero"),
@@ -36,7 +38,7 @@ def test_a_bundle_says_what_goes_in_and_what_comes_out(tmp_path: Path) -> None:
         ("std: [4.0, ", "std: [0.0, ", "std: not all above 0"),
         ("{name: y,", "{name: x,", "channels: none, or one twice"),
         ("labels: [rest, walk, run]", "labels: []", "labels: none"),
-        ("scores: probabilities", "scores: logits", "found 'logits', expected probabilities"),
+        ("scores: probabilities", "scores: odds", "found 'odds', expected probabilities or logits"),
         ("file: model_0", "file: ../model_0", "file: not a file name"),
         (
             "max_missing:",
@@ -156,7 +158,7 @@ def test_a_bundle_has_the_steps_that_training_took_and_scaling_comes_last(tmp_pa
     ("steps", "says"),
     [
         ("[{detrend: cubic}]", "preprocess[0].detrend: not one of the choices, found 'cubic'"),
-        ("[{detrnd: linear}]", "unknown key 'detrnd', expected one of band_pass, band_stop, detrend"),
+        ("[{detrnd: linear}]", "unknown key 'detrnd', expected one of band_pass, band_stop, colours, detrend"),
         ("[{low_pass: 20}]", "preprocess[0].low_pass: no unit, found '20'"),
         (
             "[{low_pass: 1 Hz}, {low_pass: 2 Hz}]",

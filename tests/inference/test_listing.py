@@ -23,7 +23,7 @@ def test_a_row_says_what_a_bundle_tells_and_takes(tmp_path: Path) -> None:
     assert (without.bundle, without.tells) == ("a", "")
     assert with_card.tells == "how one walks"
     assert with_card.takes == "x y z (m/s2); 4 Hz, 1 s"
-    assert (with_card.labels, with_card.size_bytes, with_card.accuracy) == (3, size, "")
+    assert (with_card.gives, with_card.size_bytes, with_card.accuracy) == ("3 labels", size, "")
 
 
 def test_the_table_of_the_shipped_bundles_is_not_stale(tmp_path: Path) -> None:
