@@ -84,6 +84,17 @@ def decode_record(payload: bytes) -> Record:
     return record
 
 
+def as_json(record: object) -> bytes:
+    """A record for readers without MessagePack: bytes become base64, what is no number null.
+
+    Raises ValueError if it holds what JSON cannot say.
+    """
+    try:
+        return msgspec.json.encode(record)
+    except (TypeError, RecursionError, OverflowError) as e:
+        raise ValueError(f"it cannot be written as JSON: {e}") from e
+
+
 def encode_answer(results: Iterable[str | None]) -> bytes:
     """The answer to a batch, in its order: for each record None (it is stored), or why it is refused."""
     return msgspec.json.encode(_Answer([ACCEPTED if r is None else REJECTED + r for r in results]))

@@ -23,7 +23,7 @@ from edgeagent.errors import ConfigFault, UpstreamFault
 from edgeagent.records import Kind
 from edgeagent.upstream import Advice, Result
 from edgeagent.upstream.broker import Connection, ReasonCode, Version
-from edgeagent.upstream.codec import encode_batch
+from edgeagent.upstream.codec import as_json, encode_batch
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 _NAMES = ("device.id", "kind")
@@ -201,7 +201,7 @@ class Mqtt:
         for record_id, record in batch.items():
             try:
                 topic = self._topics[_decode_head(record).kind]
-                payload = record if is_plain else _as_json(record)
+                payload = record if is_plain else as_json(_decode(record))
             except ValueError as e:
                 rejected[record_id] = f"cannot be read: {e}"
                 continue
@@ -256,12 +256,8 @@ class _Head(msgspec.Struct, frozen=True):
     kind: Kind
 
 
+_decode = msgspec.msgpack.Decoder().decode
 _decode_head = msgspec.msgpack.Decoder(_Head).decode
-
-
-def _as_json(record: bytes) -> bytes:
-    """The same record as JSON; bytes become base64, what is no number null."""
-    return msgspec.json.encode(msgspec.msgpack.decode(record))
 
 
 def _check_url(url: str) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from typing import Protocol
 
 import msgspec
 import pytest
-from mosquitto import Listener, Mosquitto, ids
+from mosquitto import Broker, Listener, Mosquitto, Nats, ids
+from relay import Relay
+from stores import ACCESS_KEY, BUCKET, SECRET_KEY, Moto, ObjectStore, Seaweed, records
 
 from edgeagent.collector.dataset import lines
 from edgeagent.collector.server import Server
 from edgeagent.collector.store import Store
 from edgeagent.config import parts
+from edgeagent.config.secrets import Secret
 from edgeagent.errors import UpstreamFault
-from edgeagent.upstream import Sink, directory, http, mqtt
+from edgeagent.upstream import Sink, directory, http, mqtt, s3
+from edgeagent.upstream.broker import Version
 from edgeagent.upstream.codec import decode_batch, decode_record
 
 
@@ -29,9 +34,15 @@ class FarEnd(Protocol):
         """The ids that are durable there; one for each copy that a reader would count."""
         ...
 
+    def weighs(self, *batches: Mapping[str, bytes]) -> int:
+        """How many bytes these batches are on their way, if nothing else was sent."""
+        ...
+
     def go_away(self) -> None: ...
 
     def come_back(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class HttpEnd:
@@ -46,6 +57,9 @@ class HttpEnd:
     def stored(self) -> list[str]:
         return [entry["id"] for entry in lines(self._folder)]
 
+    def weighs(self, *batches: Mapping[str, bytes]) -> int:
+        return msgpack_bytes(batches)
+
     def go_away(self) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -53,6 +67,9 @@ class HttpEnd:
     def come_back(self) -> None:
         self._server = Server(Store(self._folder), "127.0.0.1", self._port)
         Thread(target=lambda: self._server.serve_forever(poll_interval=0.01), daemon=True).start()
+
+    def close(self) -> None:
+        self.go_away()
 
 
 class DirectoryEnd:
@@ -70,25 +87,35 @@ class DirectoryEnd:
         assert all(len(set(batch)) == len(batch) for batch in ids.values())
         return sorted({record_id for batch in ids.values() for record_id in batch})
 
+    def weighs(self, *batches: Mapping[str, bytes]) -> int:
+        return msgpack_bytes(batches)
+
     def go_away(self) -> None:
         self._stick.rename(self._stick.with_name("pulled"))
 
     def come_back(self) -> None:
         self._stick.with_name("pulled").rename(self._stick)
 
+    def close(self) -> None:
+        """It is the test's own folder."""
+
 
 class MqttEnd:
     """A broker, and a reader who counts an id once."""
 
-    def __init__(self, folder: Path) -> None:
-        self._broker = Mosquitto(folder)
-        self._reader = Listener(self._broker)
+    def __init__(self, broker: Broker, version: Version) -> None:
+        self._broker, self._version = broker, version
+        self._reader = Listener(self._broker, "edge/#")
 
     def sink(self) -> Sink:
-        return mqtt.build("plant", mqtt.Options(url=self._broker.url, message="batch"), "press-07")
+        options = mqtt.Options(url=self._broker.url, message="batch", version=self._version)
+        return mqtt.build("plant", options, "press-07")
 
     def stored(self) -> list[str]:
         return ids(self._reader.heard())
+
+    def weighs(self, *batches: Mapping[str, bytes]) -> int:
+        return msgpack_bytes(batches)
 
     def go_away(self) -> None:
         self._broker.kill()
@@ -98,19 +125,78 @@ class MqttEnd:
         self._broker.start()
         self._reader.join()
 
+    def close(self) -> None:
+        self._reader.leave()
+        self._broker.kill()
 
-FAR_ENDS: dict[str, Callable[[Path], FarEnd]] = {
-    "http": HttpEnd,
-    "directory": DirectoryEnd,
-    "mqtt": MqttEnd,
+
+class S3End:
+    """A folder of its own in a store that the tests share; a reader of it counts every line."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store, self._relay = store, Relay(store.port)
+        self._prefix = f"fleet-{next(_numbers)}"
+
+    def sink(self) -> Sink:
+        options = s3.Options(
+            bucket=BUCKET,
+            prefix=self._prefix,
+            endpoint=self._relay.url,
+            access_key=Secret("clear", ACCESS_KEY),
+            secret_key=Secret("clear", SECRET_KEY),
+        )
+        return s3.build("lake", options, "press-07")
+
+    def stored(self) -> list[str]:
+        return [record["id"] for record in records(self._store.objects(self._prefix))]
+
+    def weighs(self, *batches: Mapping[str, bytes]) -> int:
+        return sum(len(body) for body in self._store.objects(self._prefix).values())
+
+    def go_away(self) -> None:
+        self._relay.refuse()
+
+    def come_back(self) -> None:
+        self._relay.admit()
+
+    def close(self) -> None:
+        """The store stays for the next test."""
+        self._relay.refuse()
+
+
+_numbers = count(1)
+_stores: dict[type[ObjectStore], ObjectStore] = {}
+
+
+def shared(kind: type[ObjectStore], folders: Callable[[str], Path]) -> ObjectStore:
+    """Up since the first test that needed it: a store takes seconds to start."""
+    if kind not in _stores:
+        _stores[kind] = kind(folders(kind.__name__.lower()))
+    return _stores[kind]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stores_end() -> Iterator[None]:
+    yield
+    while _stores:
+        _stores.popitem()[1].kill()
+
+
+FAR_ENDS: dict[str, Callable[[pytest.TempPathFactory], FarEnd]] = {
+    "http to the collector": lambda folders: HttpEnd(folders.mktemp("collector")),
+    "directory": lambda folders: DirectoryEnd(folders.mktemp("directory")),
+    "mqtt to mosquitto": lambda folders: MqttEnd(Mosquitto(folders.mktemp("mosquitto")), "5"),
+    "mqtt to nats-server": lambda folders: MqttEnd(Nats(folders.mktemp("nats")), "3.1.1"),
+    "s3 to seaweedfs": lambda folders: S3End(shared(Seaweed, folders.mktemp)),
+    "s3 to moto": lambda folders: S3End(shared(Moto, folders.mktemp)),
 }
 
 
 @pytest.fixture(params=sorted(FAR_ENDS))
-def far_end(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FarEnd]:
-    end = FAR_ENDS[request.param](tmp_path)
+def far_end(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarEnd]:
+    end = FAR_ENDS[request.param](tmp_path_factory)
     yield end
-    end.go_away()
+    end.close()
 
 
 def batch(*seqs: int) -> dict[str, bytes]:
@@ -134,8 +220,13 @@ def batch(*seqs: int) -> dict[str, bytes]:
     return {record_id: record(record_id) for record_id in ids}
 
 
+def msgpack_bytes(batches: Sequence[Mapping[str, bytes]]) -> int:
+    """As MessagePack arrays, each of less than 16."""
+    return sum(1 + sum(len(record) for record in batch.values()) for batch in batches)
+
+
 def test_every_sink_has_a_far_end_here() -> None:
-    assert set(FAR_ENDS) == set(parts._own("upstream"))
+    assert {name.split()[0] for name in FAR_ENDS} == parts._own("upstream")
 
 
 def test_what_is_accepted_is_there(far_end: FarEnd) -> None:
@@ -184,10 +275,9 @@ def test_bytes_sent_counts_the_batches(far_end: FarEnd) -> None:
     sink = far_end.sink()
     assert sink.bytes_sent == 0
     sink.send(batch(1))
-    one = sink.bytes_sent
-    assert one == 1 + len(batch(1)["press-07/0123456789ab/1"])
-    sink.send(batch(2))
-    assert sink.bytes_sent == 2 * one
+    assert sink.bytes_sent == far_end.weighs(batch(1)) > 0
+    sink.send(batch(2, 3))
+    assert sink.bytes_sent == far_end.weighs(batch(1), batch(2, 3))
     sink.close()
 
 

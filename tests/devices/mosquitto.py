@@ -1,4 +1,4 @@
-"""A real Mosquitto on a port of its own, and somebody who listens to it."""
+"""Real brokers, each on a port of its own, and somebody who listens to them."""
 
 from __future__ import annotations
 
@@ -24,28 +24,33 @@ MARK = "the/tests/mark"
 PLAIN = ("allow_anonymous true", "max_inflight_messages 0", "max_queued_messages 0")
 
 
-def program() -> str:
+def program(name: str) -> str:
     """Where it may be installed it must be there; elsewhere the tests say what they lack."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin"
-    found = shutil.which("mosquitto", path=path)
+    found = shutil.which(name, path=path)
     if found is None and os.getuid() != 0 and "CI" not in os.environ:
-        pytest.skip("not run: needs mosquitto")
-    assert found is not None, "needs mosquitto: sudo apt install mosquitto"
+        pytest.skip(f"not run: needs {name}")
+    assert found is not None, f"needs {name}: sudo apt install {name}"
     return found
 
 
-class Mosquitto:
-    """A broker with the lines of its configuration, up from the constructor on."""
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
-    def __init__(self, folder: Path, *lines: str) -> None:
-        self._program = program()
-        self._config = folder / "mosquitto.conf"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = int(free.getsockname()[1])
-        user = f"user {os.environ.get('USER', 'root')}" if os.getuid() == 0 else ""
-        self._config.write_text("\n".join([f"listener {self.port} 127.0.0.1", user, *(lines or PLAIN), ""]))
-        self.log = folder / "mosquitto.log"
+
+class Broker:
+    """A broker that is up from the constructor on, and tells its log when it is."""
+
+    ready: str
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.log = folder / "broker.log"
         self.start()
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
 
     @property
     def url(self) -> str:
@@ -54,9 +59,9 @@ class Mosquitto:
     def start(self) -> None:
         """Returns when it is listening: it says so in its log."""
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen([self._program, "-c", self._config, "-v"], stderr=log)
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log)
         for _ in range(PATIENCE_S * 100):
-            if "running" in self.log.read_text():
+            if self.ready in self.log.read_text():
                 return
             assert self._process.poll() is None, self.log.read_text()
             Event().wait(0.01)
@@ -73,10 +78,47 @@ class Mosquitto:
     stop = kill
 
 
+class Mosquitto(Broker):
+    """With the lines of its configuration."""
+
+    ready = "running"
+
+    def __init__(self, folder: Path, *lines: str, host: str = "127.0.0.1") -> None:
+        self._config, self._lines, self._host = folder / "mosquitto.conf", lines or PLAIN, host
+        super().__init__(folder)
+
+    def command(self) -> list[str]:
+        user = f"user {os.environ.get('USER', 'root')}" if os.getuid() == 0 else ""
+        self._config.write_text("\n".join([f"listener {self.port} {self._host}", user, *self._lines, ""]))
+        return [program("mosquitto"), "-c", str(self._config), "-v"]
+
+
+class Nats(Broker):
+    """Debian's nats-server: its gateway speaks MQTT 3.1.1, and JetStream stores what comes by QoS 1."""
+
+    ready = "Server is ready"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        super().__init__(folder)
+
+    def command(self) -> list[str]:
+        config = self._folder / "nats.conf"
+        config.write_text(
+            f"""
+            server_name: plant
+            listen: "127.0.0.1:{free_port()}"
+            jetstream {{ store_dir: "{self._folder / "jetstream"}" }}
+            mqtt {{ listen: "127.0.0.1:{self.port}" }}
+            """
+        )
+        return [program("nats-server"), "-c", str(config)]
+
+
 class Listener:
     """Subscribes to everything, and keeps what comes."""
 
-    def __init__(self, broker: Mosquitto, topics: str = "#") -> None:
+    def __init__(self, broker: Broker, topics: str = "#") -> None:
         self._broker, self._topics = broker, topics
         self.messages: list[tuple[str, bytes]] = []
         self._marks: dict[bytes, Event] = defaultdict(Event)
