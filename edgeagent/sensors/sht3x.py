@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from edgeagent.buses.crc8 import checked
 from edgeagent.buses.fake import Fake
 from edgeagent.buses.i2c import I2cBus
 from edgeagent.buses.registers import Chip
@@ -33,6 +34,7 @@ MODES = {
 READ_STATUS = b"\xf3\x2d"
 SOFT_RESET = b"\x30\xa2"
 RESET_S = 0.0015
+CRC_START = 0xFF  # table 20
 ATTEMPTS_TO_FETCH = 1  # a measurement can be fetched once
 
 
@@ -75,7 +77,7 @@ class Sht3x(Chip):
     def start(self) -> float:
         """There is no id to be read with one command, but a status whose checksum is right says enough."""
         answer = self.bus.transfer(self.address, READ_STATUS, 3)
-        if math.isnan(checked(answer)):
+        if math.isnan(checked(answer, CRC_START)):
             raise WrongDevice(
                 f"the status came as 0x{answer.hex()}, and the third byte is not its checksum",
                 where=self.where,
@@ -89,22 +91,7 @@ class Sht3x(Chip):
         self.bus.write(self.address, self._mode.command)
         yield self._mode.seconds
         answer = self.bus.transfer(self.address, b"", 6, attempts=ATTEMPTS_TO_FETCH)
-        temperature, humidity = checked(answer[:3]), checked(answer[3:])
+        temperature, humidity = checked(answer[:3], CRC_START), checked(answer[3:], CRC_START)
         values = -45 + 175 * temperature / 0xFFFF, 100 * humidity / 0xFFFF  # section 4.13
         bad = math.isnan(temperature) or math.isnan(humidity)
         return Row(values, "the checksum is wrong: noise on the cable" if bad else "")
-
-
-def checked(word: bytes) -> float:
-    """The 16 bits in front of their checksum; NaN if that is not right."""
-    return int.from_bytes(word[:2], "big") if crc8(word[:2]) == word[2] else math.nan
-
-
-def crc8(data: bytes) -> int:
-    """CRC-8 by the polynomial 0x31, starting with 0xFF (table 20; its example: 0xBEEF gives 0x92)."""
-    crc = 0xFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x31) & 0xFF if crc & 0x80 else crc << 1
-    return crc

@@ -8,27 +8,28 @@ import pytest
 from driving import finish
 
 from edgeagent.agent.clock import VirtualClock
+from edgeagent.buses.crc8 import checked, crc8
 from edgeagent.buses.fake import Fake
 from edgeagent.buses.fake.sht3x import Sht3x as Chip
 from edgeagent.buses.fake.sht3x import with_crc
 from edgeagent.buses.i2c import I2cBus
 from edgeagent.errors import ConfigFault, DeviceGone, WrongDevice
-from edgeagent.sensors.sht3x import Options, Sht3x, checked, crc8, layout
+from edgeagent.sensors.sht3x import CRC_START, Options, Sht3x, layout
 
 
 def test_the_checksum_is_the_one_of_the_datasheets_example() -> None:
-    assert crc8(b"\xbe\xef") == 0x92
+    assert crc8(b"\xbe\xef", CRC_START) == 0x92
     assert with_crc(0xBEEF) == b"\xbe\xef\x92"
 
 
 def test_driver_and_fake_agree_on_every_checksum_though_they_compute_it_differently() -> None:
-    assert all(checked(with_crc(word)) == word for word in range(0, 0x10000, 7))
+    assert all(checked(with_crc(word), CRC_START) == word for word in range(0, 0x10000, 7))
 
 
 @pytest.mark.parametrize("bit", range(24))
 def test_a_single_bit_flipped_is_noticed(bit: int) -> None:
     word = int.from_bytes(with_crc(0x1234), "big") ^ 1 << bit
-    assert math.isnan(checked(word.to_bytes(3, "big")))
+    assert math.isnan(checked(word.to_bytes(3, "big"), CRC_START))
 
 
 @pytest.mark.parametrize(("broken", "left"), [(0, (False, True)), (4, (True, False))])

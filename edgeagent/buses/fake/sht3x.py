@@ -56,9 +56,9 @@ class Sht3x(FakeChip):
             raise os_error(errno.EREMOTEIO)
 
 
-def with_crc(word: int) -> bytes:
-    """A word and its CRC-8: what is left of a long division by x^8 + x^5 + x^4 + 1, started with 0xFF."""
-    rest = (word ^ 0xFF00) << 8
+def with_crc(word: int, start: int = 0xFF) -> bytes:
+    """A word and its CRC-8: what is left of a long division by x^8 + x^5 + x^4 + 1."""
+    rest = (word ^ start << 8) << 8
     for bit in range(23, 7, -1):
         if rest >> bit & 1:
             rest ^= 0x131 << (bit - 8)

@@ -120,7 +120,7 @@ SILENT_KINDS = (
     # These acknowledge no plain read unless a measurement waits to be fetched. The commands read a status; a chip with
     # 8-bit registers would have acknowledged the plain read, and is never sent them.
     Kind("SHT3x", "sht3x", (0x44, 0x45), (Answer(b"\xf3\x2d", bytes(2), b"\x50\x0c"),), sure=False),
-    Kind("Si7021, HTU21D or SHT2x", "", (0x40,), (Answer(b"\xe7", b"\x02", b"\x02"),), sure=False),
+    Kind("HTU21D, Si7021 or SHT2x", "htu21d", (0x40,), (Answer(b"\xe7", b"\x02", b"\x02"),), sure=False),
 )
 
 _EXPANDER = "an I/O expander (PCF8574) would take a register's number for its new outputs"
