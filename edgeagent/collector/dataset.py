@@ -85,13 +85,12 @@ def line(record: Record, sample: str | None) -> bytes:
 
 def raw_file(record: Record) -> tuple[str, bytes]:
     """Suffix and content of the file for a sample record's raw data. Raises ValueError if it does not fit together."""
-    encoding = record.body.get("encoding")
-    if encoding not in PICTURES:
+    if str(record.body.get("encoding")) not in PICTURES:
         return "npz", arrays(record)
-    data = msgspec.convert(record.body, Raw).data
-    if not data.startswith(PICTURES[encoding]):
-        raise ValueError(f"not a picture of the kind {encoding}")
-    return _SUFFIXES.get(encoding, encoding), data
+    raw = msgspec.convert(record.body, Raw)
+    if not raw.data.startswith(PICTURES[raw.encoding]):
+        raise ValueError(f"not a picture of the kind {raw.encoding}")
+    return _SUFFIXES.get(raw.encoding, raw.encoding), raw.data
 
 
 def arrays(record: Record) -> bytes:

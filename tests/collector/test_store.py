@@ -13,6 +13,7 @@ from received import CHANNELS, VALUES, entries, ids, record, sample
 from edgeagent.collector.dataset import count_ids, summary
 from edgeagent.collector.store import Store
 from edgeagent.errors import StorageFault
+from edgeagent.records import picture_raw
 
 
 def test_a_record_is_one_line_of_json_by_the_date_of_its_own_time(tmp_path: Path) -> None:
@@ -71,6 +72,34 @@ def test_a_samples_arrays_are_what_the_sensor_gave(tmp_path: Path) -> None:
         assert arrays["names"].tolist() == [c.name for c in CHANNELS]
         assert arrays["units"].tolist() == ["A", "degC"]
     assert json.loads((tmp_path / "samples" / f"{name}.json").read_text()) == entry
+
+
+@pytest.mark.parametrize(
+    ("head", "file"),
+    [(b"\xff\xd8\xff", "jpg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"BM", "bmp")],
+)
+def test_a_sample_that_is_a_picture_is_a_file_as_the_camera_made_it(
+    tmp_path: Path, head: bytes, file: str
+) -> None:
+    picture = head + b"and so on"
+    body = {"sensor": "front", "picture": 2, "pictures": 3, **msgspec.structs.asdict(picture_raw(picture))}
+    assert Store(tmp_path).add([record(7, kind="sample", body=body)]) == [None]
+    (entry,) = entries(tmp_path)
+    assert (tmp_path / "samples" / f"{entry['sample']}.{file}").read_bytes() == picture
+    assert json.loads((tmp_path / "samples" / f"{entry['sample']}.json").read_text()) == entry
+    assert entry["body"]["picture"] == 2
+    assert "data" not in entry["body"]
+    assert summary(tmp_path).samples == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"data": b"<script>"}, {"data": "text"}, {"encoding": "html"}, {"encoding": ["jpeg"]}]
+)
+def test_what_only_says_that_it_is_a_picture_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    body = msgspec.structs.asdict(picture_raw(b"\xff\xd8\xff...")) | wrong
+    (refusal,) = Store(tmp_path).add([record(7, kind="sample", body=body)])
+    assert refusal
+    assert list((tmp_path / "samples").iterdir()) == []
 
 
 @pytest.mark.parametrize(
