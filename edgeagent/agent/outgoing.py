@@ -25,16 +25,18 @@ from edgeagent.agent.state import state_folder
 from edgeagent.agent.threads import Inbox, join_all, spawn
 from edgeagent.config.hours import Hours, parse_hours
 from edgeagent.config.parts import find
-from edgeagent.config.schema import Config
+from edgeagent.config.schema import Config, LinkBudget
 from edgeagent.errors import Fault, StorageFault, UpstreamFault
 from edgeagent.health.progress import Progress
 from edgeagent.outbox.counts import Counters
-from edgeagent.outbox.outbox import Outbox, Queued
+from edgeagent.outbox.dispatch import Queued
+from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.pace import Pace, Reading, written_bytes
 from edgeagent.outbox.writer import Writer
-from edgeagent.records import NS_PER_S, Draft
+from edgeagent.records import NS_PER_S, Draft, Priority
 from edgeagent.timebase import Clock, boot_id
 from edgeagent.upstream import Sink
+from edgeagent.upstream.link import Link
 from edgeagent.upstream.sync import Backoff, sync_once
 
 log = logging.getLogger(__name__)
@@ -146,17 +148,27 @@ class WriterLoop:
 
 
 class Sender:
-    """One upstream's loop around `sync_once`. `only` are the hours in which it may send."""
+    """One upstream's loop around `sync_once`. `only` are the hours in which it may send, `budget` is its link's."""
 
     def __init__(
-        self, name: str, sink: Sink, loop: WriterLoop, clock: Clock, boot: str, only: Hours | None = None
+        self,
+        name: str,
+        sink: Sink,
+        loop: WriterLoop,
+        clock: Clock,
+        boot: str,
+        only: Hours | None = None,
+        budget: LinkBudget | None = None,
     ) -> None:
         self.name, self.sink = name, sink
         self._loop, self._clock, self._boot_id = loop, clock, boot
         self._backoff = Backoff(random.random)
         self._wake = Event()
         self._stop = False
-        self._only = only
+        self._only, self._budget = only, budget or LinkBudget()
+        self._link: Link | None = None
+        self._counted_bytes = self._began_ns = 0
+        self._shut = False
         self.trouble = ""
         self.held = ""
         """Why nothing is sent although nothing is wrong."""
@@ -164,16 +176,26 @@ class Sender:
 
     # The outbox, through the writer's thread: what `sync_once` needs of a queue.
 
-    def take(self, upstream: str, max_records: int, max_bytes: int) -> list[Queued]:
+    def take(self, upstream: str, max_records: int, max_bytes: int, least: Priority) -> list[Queued]:
         """What is asked for just before a reload took the upstream away is nothing."""
         return self._loop.ask(
-            lambda outbox: [] if self._stop else outbox.take(upstream, max_records, max_bytes)
+            lambda outbox: [] if self._stop else outbox.take(upstream, max_records, max_bytes, least)
         )
 
     def settle(
         self, upstream: str, accepted: Collection[int], rejected: Mapping[int, str], kept: Collection[int]
     ) -> None:
-        self._loop.ask(lambda outbox: outbox.settle(upstream, accepted, rejected, kept))
+        """With it is counted what went over the link."""
+        link, now_ns = self._known_link(), self._clock.now_ns()
+        sent_bytes = self.sink.bytes_sent - self._counted_bytes
+        self._counted_bytes += sent_bytes
+        month = link.sent(sent_bytes, now_ns - self._began_ns, now_ns, self._clock.wall())
+
+        def write(outbox: Outbox) -> None:
+            outbox.note_sent(upstream, month, sent_bytes)
+            outbox.settle(upstream, accepted, rejected, kept)
+
+        self._loop.ask(write)
 
     def run(self) -> None:
         while not self._stop:
@@ -187,20 +209,48 @@ class Sender:
 
     def step(self) -> float | None:
         """Send once; how long to pause, or None if there may be more."""
-        if (closed_s := self._closed_s()) > 0:
+        self._shut = (closed_s := self._closed_s()) > 0
+        if self._shut:
             self.sink.close()
             return closed_s
         try:
-            report = sync_once(self.name, self, self.sink, self._boot_id, self._clock.wall())
-            if not report.sent:
-                self.sink.idle()
+            return self._send(self._known_link())
         except StorageFault:
             return _ROUND_S  # not the upstream's fault, and the writer has told it
+
+    def _send(self, link: Link) -> float | None:
+        """As much as the link allows. Raises StorageFault."""
+        self._began_ns = self._clock.now_ns()
+        allowed = link.allowance(self._began_ns, self._clock.wall())
+        self.held, self._shut = self.held or allowed.why, bool(allowed.pause_s)
+        if self._shut:
+            return allowed.pause_s
+        try:
+            report = sync_once(self.name, self, self.sink, self._boot_id, self._clock.wall(), allowed.limits)
+            if not report.sent:
+                self.sink.idle()
         except UpstreamFault as fault:
+            link.failed()
             self._failed(fault)
             return fault.retry_after_s + self._backoff.failed()
+        link.worked(report.bytes_sent, self._clock.now_ns() - self._began_ns)
         self._worked()
         return None if report.sent else _IDLE_NS / NS_PER_S
+
+    def _known_link(self) -> Link:
+        """The outbox knows what was sent before this start. Raises StorageFault."""
+        if self._link is None:
+            sent_bytes = self._loop.ask(lambda outbox: outbox.sent_bytes(self.name))
+            self._link = Link(self._budget.per_month, self._budget.per_second, sent_bytes)
+        return self._link
+
+    def sent(self) -> dict[str, int]:
+        """For the status: bytes since the outbox was begun, and of this month."""
+        by_month = self._link.sent_bytes if self._link else {}
+        return {
+            "bytes_sent": sum(by_month.values()),
+            "bytes_this_month": by_month[max(by_month)] if by_month else 0,
+        }
 
     def _closed_s(self) -> float:
         """How long nothing may be sent, as far as can be said now; `held` says why."""
@@ -220,7 +270,7 @@ class Sender:
 
     def kick(self) -> None:
         """There is something to send; while the upstream is away, its back-off decides, and out of hours the clock."""
-        if not self.trouble and not self.held:
+        if not self.trouble and not self._shut:
             self._wake.set()
 
     def hurry(self) -> None:
@@ -273,9 +323,9 @@ class Outgoing:
             for sender in self._senders.values():
                 sender.stop()
             self._config, self._senders = config, senders
-            routes = _routes(config)
+            routes, newest = _routes(config), _newest(config)
             self._loop.tell(
-                lambda outbox: outbox.route(routes)
+                lambda outbox: outbox.route(routes, newest)
             )  # an outbox that is not open will ask for them
             self._start_senders()
 
@@ -303,9 +353,7 @@ class Outgoing:
         by_upstream = outbox.pop("by_upstream", {})
         none = {"delivered": 0, "waiting": 0, "rejected": 0, "evicted": 0}
         upstream = {
-            name: none
-            | by_upstream.get(name, {})
-            | {"trouble": s.trouble, "held": s.held, "bytes_sent": s.sink.bytes_sent}
+            name: none | by_upstream.get(name, {}) | {"trouble": s.trouble, "held": s.held} | s.sent()
             for name, s in self._senders.items()
         }
         return {"outbox": outbox, "upstream": upstream}
@@ -337,7 +385,7 @@ class Outgoing:
         for name, entry in config.upstream.items():
             sink = find("upstream", entry.part.file).build(name, entry.part.options, config.device.id)
             only = parse_hours(entry.only) if entry.only is not None else None
-            senders[name] = Sender(name, sink, self._loop, self._clock, self._boot_id, only)
+            senders[name] = Sender(name, sink, self._loop, self._clock, self._boot_id, only, entry.budget)
         return senders
 
     def _start_senders(self) -> None:
@@ -356,6 +404,7 @@ def open_outbox(config: Config, run: str, first_seq: int) -> Outbox:
         run,
         boot_id(),
         _routes(config),
+        newest=_newest(config),
         max_bytes=config.outbox.max_size,
         keep_free_bytes=config.outbox.keep_free,
         first_seq=first_seq,
@@ -364,6 +413,10 @@ def open_outbox(config: Config, run: str, first_seq: int) -> Outbox:
 
 def _routes(config: Config) -> dict[str, frozenset[Any]]:
     return {name: frozenset(entry.kinds) for name, entry in config.upstream.items()}
+
+
+def _newest(config: Config) -> dict[str, frozenset[Any]]:
+    return {name: frozenset(entry.newest_first) for name, entry in config.upstream.items()}
 
 
 def _say(fault: StorageFault | None) -> None:

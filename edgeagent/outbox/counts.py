@@ -50,6 +50,10 @@ class Counts:
         """A counter as it is committed."""
         return self._now[what, upstream, kind]
 
+    def by_kind(self, what: str, upstream: str) -> dict[str, int]:
+        """A counter of an upstream as it is committed, by kind."""
+        return {kind: n for (its, name, kind), n in self._now.items() if (its, name) == (what, upstream)}
+
     def write(self) -> None:
         """Write the changes, inside the transaction."""
         self._db.executemany(

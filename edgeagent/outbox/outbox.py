@@ -32,6 +32,7 @@ Result = TypeVar("Result")
 _ROWS_A_FILE = 1 << 32  # of one priority: more than will ever be made
 _UPSTREAM_COUNTERS = ("delivered", "rejected", "evicted", "waiting")
 _COUNTERS = ("made", *_UPSTREAM_COUNTERS)
+_SENT = "sent bytes"  # a counter a link and month
 
 
 _Row = tuple[int, Kind, int, bytes]  # row, kind, mask of those who wait, payload
@@ -71,6 +72,7 @@ class Outbox:
         self._folder, self._device, self._run, self._boot_id = folder, device, run, boot_id
         self._encode = msgspec.msgpack.Encoder().encode
         self._unwanted, self._large_bytes = 0, large_bytes
+        self._unwritten: Counter[tuple[str, str]] = Counter()
         self._salvage: Salvage | None = None
         self._db, self.set_aside = open_database(folder)
         try:
@@ -245,6 +247,16 @@ class Outbox:
                 self._dispatch.rejected(upstream, refused)
         self._dispatch.land(upstream, [*delivered, *refused], kept)
 
+    def note_sent(self, upstream: str, month: str, size_bytes: int) -> None:
+        """So many bytes went over an upstream's link; written with whatever is written next."""
+        self._unwritten[upstream, month] += size_bytes
+
+    def sent_bytes(self, upstream: str) -> dict[str, int]:
+        """What has gone over a link since the outbox was begun, by month."""
+        sent = Counter(self._counts.by_kind(_SENT, upstream))
+        sent.update({month: n for (name, month), n in self._unwritten.items() if name == upstream})
+        return dict(sent)
+
     # --- what was set aside comes back ------------------------------------------------------------------
 
     @property
@@ -313,6 +325,8 @@ class Outbox:
             next_seq, next_row = self.next_seq, list(self._next_row)
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                for (upstream, month), n in self._unwritten.items():
+                    self._counts.add(_SENT, month, upstream, n)
                 yield
                 self._counts.write()
                 self._db.execute("COMMIT")
@@ -325,6 +339,7 @@ class Outbox:
                 raise
             self._counts.committed()
             self._blobs.committed()
+            self._unwritten.clear()
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from edgeagent.errors import UpstreamFault
+from edgeagent.records import Priority
 
 
 class Result(NamedTuple):
@@ -76,7 +77,7 @@ class Queued(Protocol):
 class Queue(Protocol):
     """What is needed of the outbox. Both raise StorageFault."""
 
-    def take(self, upstream: str, max_records: int, max_bytes: int) -> Sequence[Queued]: ...
+    def take(self, upstream: str, max_records: int, max_bytes: int, least: Priority) -> Sequence[Queued]: ...
 
     def settle(
         self, upstream: str, accepted: Collection[int], rejected: Mapping[int, str], kept: Collection[int]

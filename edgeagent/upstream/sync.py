@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from edgeagent.errors import UpstreamFault
+from edgeagent.records import Priority
 from edgeagent.timebase import Wall
 from edgeagent.upstream import Queue, Result, Sink
 from edgeagent.upstream.codec import stamp
@@ -18,6 +19,8 @@ class Limits(NamedTuple):
 
     max_records: int = 500
     max_bytes: int = 1_000_000
+    least: Priority = Priority.BULK
+    """Nothing of less worth goes."""
 
 
 LIMITS = Limits()

@@ -83,10 +83,35 @@ def test_what_is_put_is_unwritten_until_it_is_durable_then_delivered(
     wait_for(store.delivered)
     status = store.status()
     assert (status["outbox"]["made"], status["outbox"]["unwritten"]) == (200, 0)
+    size_bytes = stick_bytes(site)
     assert status["upstream"]["stick"] == {
         "delivered": 200, "waiting": 0, "rejected": 0, "evicted": 0, "trouble": "", "held": "",
-        "bytes_sent": sum(f.stat().st_size for f in site.stick.glob("*.msgpack")),
+        "bytes_sent": size_bytes, "bytes_this_month": size_bytes,
     }  # fmt: skip
+
+
+def stick_bytes(site: Site) -> int:
+    return sum(f.stat().st_size for f in site.stick.glob("*.msgpack"))
+
+
+def test_a_months_budget_is_spent_once_however_often_the_agent_starts(
+    site: Site, outgoing: Callable[[Config], Outgoing]
+) -> None:
+    frugal = config(site, "upstream: {stick: {directory: {path: stick}, budget: {per_month: 5 kB}}}")
+
+    def is_spent(store: Outgoing) -> bool:
+        return bool(store.status()["upstream"]["stick"]["held"].endswith("and waits for the next"))
+
+    store = outgoing(frugal)
+    store.put(drafts(100))
+    wait_for(lambda: is_spent(store))
+    store.close()
+    sent_bytes = stick_bytes(site)
+    assert 5000 <= sent_bytes < 5400
+    again = outgoing(frugal)
+    again.put(drafts(1))
+    wait_for(lambda: is_spent(again) and again.status()["outbox"]["made"] == 101)
+    assert again.status()["upstream"]["stick"]["bytes_sent"] == sent_bytes == stick_bytes(site)
 
 
 def test_close_makes_the_last_put_durable(site: Site, outgoing: Callable[[Config], Outgoing]) -> None:
@@ -191,7 +216,7 @@ def test_an_upstream_that_is_taken_away_while_it_sends_keeps_its_records_for_the
     assert sink.holds.wait(10)
     sender.stop()
     loop.ask(lambda outbox: outbox.route({"next": frozenset()}))
-    assert sender.take("held", 10, 1000) == [], "it is not asked for what is not its any more"
+    assert sender.take("held", 10, 1000, Priority.BULK) == [], "it is not asked for what is not its any more"
     sink.let.set()
     thread.join(10)
     taken = loop.ask(lambda outbox: outbox.take("next", 10, 10**6))

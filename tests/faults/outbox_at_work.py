@@ -10,7 +10,8 @@ from typing import NamedTuple
 from outboxes import RUN, UNSYNCED, open_outbox, record
 from watched_disk import Disk
 
-from edgeagent.outbox.outbox import Outbox, Queued
+from edgeagent.outbox.dispatch import Queued
+from edgeagent.outbox.outbox import Outbox
 from edgeagent.records import Draft, Kind, Priority
 
 KINDS: tuple[Kind, ...] = ("prediction", "event", "sample", "health")

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.outbox.outbox import Outbox, Queued
+from edgeagent.outbox.dispatch import Queued
+from edgeagent.outbox.outbox import Outbox
 from edgeagent.records import Draft, Kind, Priority, Record
 from edgeagent.timebase import Wall
 

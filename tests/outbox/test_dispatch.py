@@ -35,7 +35,7 @@ def test_a_kind_whose_newest_go_first_leaves_from_the_end(tmp_path: Path) -> Non
 def test_newest_first_of_one_kind_leaves_the_others_of_its_worth_as_they_are(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path, newest=NEWEST)
     for kind in ("health", "prediction", "health", "prediction"):
-        outbox.append(drafts(1, Priority.PREDICTION, kind=kind), UNSYNCED)  # type: ignore[arg-type]
+        outbox.append(drafts(1, Priority.PREDICTION, kind=kind), UNSYNCED)
     outbox.append(drafts(1, Priority.EVENT, kind="event"), UNSYNCED)
     assert accept(outbox, 9) == [5, 4, 2, 1, 3]
 

@@ -164,6 +164,20 @@ def test_counters_survive_a_restart(tmp_path: Path) -> None:
     assert open_outbox(tmp_path, run="ba9876543210").counters() == before
 
 
+def test_what_went_over_a_link_is_counted_by_month_and_written_with_the_next_change(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    outbox.note_sent("fleet", "2026-10", 7)
+    outbox.note_sent("fleet", "2026-11", 5)
+    outbox.append(drafts(1), UNSYNCED)
+    outbox.note_sent("fleet", "2026-11", 30)
+    assert outbox.sent_bytes("fleet") == {"2026-10": 7, "2026-11": 35}
+    outbox.close()
+    again = open_outbox(tmp_path)
+    assert again.sent_bytes("fleet") == {"2026-10": 7, "2026-11": 5}
+    assert again.sent_bytes("plant") == {}
+    assert again.counters().by_upstream.keys() == {"fleet"}
+
+
 def test_rows_of_an_outbox_that_was_opened_anew_since_are_not_settled(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.append(drafts(2), UNSYNCED)
