@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from ruamel.yaml import YAML
@@ -59,6 +59,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     """`tensors`: where a model has several inputs, which channels each takes.
 
     `shape`: [height, width] of the pictures that a model takes; its channels are those of a pixel: red, green, blue.
+    `resize`: how a picture of another shape gets it: by its middle, by black beside it, or distorted.
     `preprocess`: what is done to a window, in this order; `scaling` comes last, and none changes nothing.
     """
 
@@ -70,6 +71,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     scaling: Scaling | None = None
     tensors: dict[str, list[str]] = {}
     shape: list[int] = []
+    resize: Literal["crop", "letterbox", "stretch"] = "crop"
     preprocess: list[StepPart] = []
 
     def __post_init__(self) -> None:
@@ -211,6 +213,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     window_s: float
     hop_s: float
     max_missing: float
+    resize: Literal["crop", "letterbox", "stretch"]
     chain: Chain
     scaling: Scaling
     input_tensors: dict[str, list[str]]
@@ -249,6 +252,7 @@ def load_bundle(folder: Path) -> Bundle:
         window_s=keys.input.window,
         hop_s=keys.input.hop,
         max_missing=keys.input.max_missing,
+        resize=keys.input.resize,
         chain=chain,
         scaling=scaling,
         input_tensors=keys.input.tensors,

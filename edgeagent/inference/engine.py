@@ -163,7 +163,8 @@ class ModelEngine(ABC):
         from edgeagent.buses.camera.picture import decode  # Pillow, only where there are pictures
 
         height, width = self.bundle.layout.shape
-        pixels = [decode(picture, width, height).reshape(-1, 3) for picture in pictures]
+        resize = self.bundle.resize
+        pixels = [decode(picture, width, height, resize=resize).reshape(-1, 3) for picture in pictures]
         return np.concatenate(pixels, dtype=np.float32)
 
     def _ask(self, values: Float32Array) -> Answer:

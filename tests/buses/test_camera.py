@@ -62,7 +62,8 @@ def test_of_a_wide_picture_the_middle_is_kept_and_nothing_is_stretched() -> None
     wide.paste(BLUE, (100, 0, 200, 100))
     out = BytesIO()
     wide.save(out, "PNG")
-    assert (decode(out.getvalue(), 10, 10) == BLUE).all()
+    pixels = decode(out.getvalue(), 10, 10)
+    assert (pixels[:, 1:-1] == BLUE).all()  # at the edges what is beside it shines in
 
 
 def test_a_grey_or_transparent_picture_has_three_channels_too() -> None:

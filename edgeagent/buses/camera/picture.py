@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from edgeagent.errors import DeviceFault
 FORMATS = ("JPEG", "PNG", "BMP")  # each decoder that is not asked is one that cannot be attacked
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}  # of a BMP the length is in its head
 MAX_PIXELS = 16_000_000  # 48 MB unpacked; the Pi's largest camera has 12 million
+
+Resize = Literal["stretch", "letterbox", "crop"]
+_FILTER = Image.Resampling.BILINEAR  # with antialiasing, as Pillow has it and training tools do
 
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
@@ -36,15 +40,33 @@ def examine(data: bytes, where: str = "") -> None:
         raise DeviceFault(f"a picture cut short ({len(data)} bytes)", where=where)
 
 
-def decode(data: bytes, width: int, height: int, where: str = "") -> npt.NDArray[np.uint8]:
-    """uint8[height, width, 3], red green blue: the middle of the picture in that shape, scaled down.
+def decode(
+    data: bytes, width: int, height: int, where: str = "", resize: Resize = "crop"
+) -> npt.NDArray[np.uint8]:
+    """uint8[height, width, 3], red green blue: the picture scaled to that size.
 
+    Where its shape is another, `crop` takes its middle, `letterbox` puts black beside it, `stretch` distorts it.
     Raises DeviceFault for what is no whole picture, or one too large to unpack.
     """
+    size = width, height
     with _opened(data, where) as picture:
-        picture.draft("RGB", (width, height))  # of a JPEG, only as much as is needed is unpacked
-        whole = ImageOps.fit(picture.convert("RGB"), (width, height), Image.Resampling.BOX)
-    return np.asarray(whole)
+        picture.draft(
+            "RGB", _inside(picture, size) if resize == "letterbox" else size
+        )  # unpacks only what is needed
+        whole: Image.Image = picture if picture.mode == "RGB" else picture.convert("RGB")
+        if resize == "crop":
+            whole = ImageOps.fit(whole, size, _FILTER)
+        elif resize == "letterbox":
+            whole = ImageOps.pad(whole, size, _FILTER)
+        else:
+            whole = whole.resize(size, _FILTER)
+        return np.asarray(whole)
+
+
+def _inside(picture: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
+    """The largest size of the picture's own shape that lies in another."""
+    scale = min(size[0] / picture.width, size[1] / picture.height)
+    return max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
 
 
 @contextmanager

@@ -46,10 +46,10 @@ class Chain:
         return math.prod(self.form.shape[:-1])
 
     def __call__(self, values: Float32Array) -> Float32Array:
-        """float32[rows, channels] of one window float32[samples, channels] without NaN; without steps the very same."""
+        """float32[rows, channels] of a window without NaN, or of its pictures' pixels; without steps the same."""
         if not self._steps:
             return values
-        made: Values = values.astype(np.float64)
+        made: Values = values.astype(np.float64).reshape(self.given.shape)
         for step in self._steps:
             made = step.apply(made)
         return made.astype(np.float32).reshape(self.rows, -1)
