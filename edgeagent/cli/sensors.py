@@ -15,17 +15,14 @@ import click
 import msgspec
 
 from edgeagent.agent.clock import RealClock
-from edgeagent.agent.control import Refused, ask
-from edgeagent.agent.state import run_folder, state_folder
 from edgeagent.agent.watch import Watch
 from edgeagent.buses import Buses
 from edgeagent.cli import FAULTS, OK, Duration
-from edgeagent.cli.status import SERVICE
-from edgeagent.config import load, parts
+from edgeagent.cli._attached import draft_of, refuse_if_an_agent_has, sensor_of
+from edgeagent.config import parts
 from edgeagent.config.catalogue import Driver, sensor_drivers
 from edgeagent.config.findings import listed, nearest
-from edgeagent.config.schema import Config, Part
-from edgeagent.errors import ConfigFault, DeviceFault, StorageFault
+from edgeagent.errors import ConfigFault
 from edgeagent.records import Channel
 from edgeagent.sensors import Context
 
@@ -95,9 +92,9 @@ def read(name: str, config: Path, for_s: float | None, as_json: bool) -> int:
 
     Exit code 1 if it gave nothing, or is not well at the end.
     """
-    draft = _draft(config)
-    part = _sensor(draft, name, config)
-    _refuse_if_an_agent_has_it(draft, name, config)
+    draft = draft_of(config)
+    part = sensor_of(draft, name, config)
+    refuse_if_an_agent_has(draft, name, config)
     clock = RealClock()
     sensor = parts.find("sensors", part.file).build(name, part.options, Context(clock, Buses(clock)))
     watch = Watch(name, sensor, clock)
@@ -114,43 +111,6 @@ def read(name: str, config: Path, for_s: float | None, as_json: bool) -> int:
         watch.close()
 
 
-def _draft(config: Path) -> Config:
-    """What could be read of the file: a fault in another section does not keep one from reading a sensor."""
-    loaded = load.load(config)
-    if loaded.draft is None:
-        raise ConfigFault("\n".join(map(str, loaded.findings)))
-    for finding in loaded.findings:
-        if finding.severity == "fault":
-            print(finding, file=sys.stderr)
-    return loaded.draft
-
-
-def _sensor(draft: Config, name: str, config: Path) -> Part:
-    if name not in draft.sensors:
-        raise ConfigFault(
-            f"there is no sensor {name!r} that could be read",
-            where=str(config),
-            expected=listed(draft.sensors) or "one under `sensors:`",
-            hint=nearest(name, list(draft.sensors)),
-        )
-    return draft.sensors[name].part
-
-
-def _refuse_if_an_agent_has_it(draft: Config, name: str, config: Path) -> None:
-    """Two that read one device take each other's samples. Raises DeviceFault."""
-    for place in (run_folder(state_folder(draft.state)), SERVICE):
-        try:
-            status = ask(place, "status")
-        except (StorageFault, Refused):
-            continue
-        if name in status["sensors"] and Path(status["config"]).resolve() == config.resolve():
-            raise DeviceFault(
-                f"the agent (pid {status['pid']}) reads this sensor",
-                where=name,
-                hint="See `edgeagent status`, or stop the agent first: `sudo systemctl stop edgeagent`.",
-            )
-
-
 def _plainly(watch: Watch, for_s: float | None, *, quiet: bool) -> None:
     """For a file or a pipe: a line a second, and none if `quiet`."""
     next_s = 1.0
@@ -159,7 +119,7 @@ def _plainly(watch: Watch, for_s: float | None, *, quiet: bool) -> None:
         if not quiet and watch.elapsed_s >= next_s:
             next_s = int(watch.elapsed_s) + 1.0
             values = "  ".join(f"{s.name} {_number(s.last)} {s.unit}".rstrip() for s in watch.series)
-            print(f"{watch.elapsed_s:8.1f} s  {watch.state:<9} {values or watch.reason}", flush=True)
+            print(f"{watch.elapsed_s:8.1f} s  {watch.state:<9} {watch.reason or values}", flush=True)
 
 
 def _live(watch: Watch, for_s: float | None) -> None:

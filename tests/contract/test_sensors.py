@@ -136,7 +136,9 @@ def folders_in(case: Path) -> list[Path]:
     return [path for path in case.iterdir() if path.is_dir()]
 
 
-CASES = sorted(p.parent for p in TESTCASES.glob("*/config.yaml"))
+ALL_CASES = sorted(p.parent for p in TESTCASES.glob("*/config.yaml"))
+RECORDED = [folder for folder in ALL_CASES if (folder / "traffic.jsonl").exists()]  # test_recorded_traffic.py
+CASES = [folder for folder in ALL_CASES if folder not in RECORDED]
 WITH_CABLE = [folder for folder in CASES if ": PORT" in (folder / "config.yaml").read_text()]
 ON_FAKE_BUS = [folder for folder in CASES if "bus: fake:" in (folder / "config.yaml").read_text()]
 ON_FAKE_LINE = [
