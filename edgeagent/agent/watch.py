@@ -98,6 +98,8 @@ class Watch:
             self._device.step()
             if self._device.state != before:
                 self.changes.append((round(self.elapsed_s, 2), self.state, self.reason))
+                for series in self.series:
+                    series.last = math.nan  # a value of before must not stand as the one of now
         while (message := self._inbox.get(0.0)) is not None:
             match message:
                 case Announced():

@@ -58,10 +58,18 @@ def command(as_json: bool, as_yaml: bool, listen_s: float, modbus: bool, fake: s
     if as_json:
         print(msgspec.json.encode(found).decode())
     elif as_yaml:
-        print(suggest(found.devices, {driver.name: driver.trouble for driver in sensor_drivers()}), end="")
+        print(suggest(found.devices, _drivers()), end="")
     else:
         show(found)
     return OK
+
+
+def _drivers() -> dict[str, str]:
+    """Those that there are, each with why it cannot read what was found, or ""."""
+    troubles = {driver.name: driver.trouble for driver in sensor_drivers()}
+    if find_spec("linuxpy") is None:
+        troubles["camera"] = "needs linuxpy, which is not installed: pip install 'edgeagent[v4l2]'"
+    return troubles
 
 
 @contextmanager

@@ -94,6 +94,7 @@ def test_an_unplug_and_replug_is_shown_and_what_was_known_stays(tmp_path: Path) 
     before.unplug()
     link.unlink()
     until(watch, "gone")
+    assert math.isnan(known.last), "what was must not stand as the value of now"
     clock.sleep_s(2.0)
     plugged(back, link)
     until(watch, "ok", back)

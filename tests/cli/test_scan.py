@@ -108,7 +108,7 @@ def test_the_yaml_is_a_config_that_check_accepts_with_names_that_stay(
     loaded = load(file)
     assert loaded.findings == []
     assert loaded.config is not None
-    assert {"mpu6050", "bme280", "bridge", "serial_text"} <= loaded.config.sensors.keys()
+    assert {"mpu6050", "bme280", "bridge", "serial_text", "camera"} <= loaded.config.sensors.keys()
     assert "/dev/tty" not in text.replace("# ", "")
 
 

@@ -51,13 +51,14 @@ def _cameras(machine: Machine) -> Iterator[Device]:
             *_links(machine, "dev/v4l/by-path/*", node),
         ]
         place = names[1] if len(names) > 1 else names[0]
-        why = (
-            "a camera on the CSI ribbon: its raw pictures want libcamera (rpicam-still)"
-            if _CSI.search(name)
-            else ""
-        )
+        raw = _CSI.search(name) is not None
         yield Device(
-            kind="camera", place=place, name=name, why=why, names=tuple(n for n in names if n != place)
+            kind="camera",
+            place=place,
+            name=name,
+            why="a camera on the CSI ribbon: its raw pictures want libcamera (rpicam-still)" if raw else "",
+            names=tuple(n for n in names if n != place),
+            sensor=None if raw else {"driver": "camera", "device": place},
         )
 
 
