@@ -111,5 +111,9 @@ bench: $(VENV)/.dev  ## measure against the floors (ARGS="child replay": only th
 	@$(RUN)/python -m compileall -q edgeagent firmware_bridge  # as pip leaves a package that it installs
 	@PYTHONPATH=tests $(RUN)/python -m bench $(ARGS)
 
+.PHONY: bench-offline
+bench-offline: $(VENV)/.dev  ## 72 hours without a network in virtual time, twice: a quarter of an hour
+	@PYTHONPATH=tests $(RUN)/python -m bench offline
+
 clean:  ## remove what the build made
 	rm -rf $(VENV) .venv-* .mypy_cache .pytest_cache .ruff_cache dist build firmware_bridge/c/build

@@ -11,7 +11,8 @@ from pathlib import Path
 from bench.figure import Figure
 
 _COLUMNS = "{:<46} {:>14} {:>14} {:>8}  {:<16} {}"
-_NOT_FLOORS = {"__init__", "__main__", "agent", "figure", "pss"}
+_LONG = {"offline"}  # by name alone
+_NOT_FLOORS = {"__init__", "__main__", "agent", "fast_board", "figure", "pss"}
 
 
 def main(names: list[str]) -> None:
@@ -22,7 +23,7 @@ def main(names: list[str]) -> None:
         f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}"
     )
     print(_COLUMNS.format("", "measured", "raw", "ratio", "floor", ""))
-    for name in names or there:
+    for name in names or sorted(set(there) - _LONG):
         print(f"make bench ARGS={name}", flush=True)
         for figure in importlib.import_module(f"bench.{name}").measure():
             print(_line(figure), flush=True)
