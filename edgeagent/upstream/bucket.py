@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 _HELD = "held"
+_PEM = "a file of certificates in PEM"
 _SLOWEST_BYTES_PER_S = 20_000  # a link may be as slow, and an object still arrives in its time
 _TOO_LARGE = 413
 
@@ -53,7 +54,10 @@ class Bucket:
         self._where = f"{url or f's3 in {region}'}, bucket {name}"
         self._ca = _pem(ca)
         self._stores: dict[int, S3Store] = {}
-        self._store(0)
+        try:
+            self._store(0)
+        except ValueError as e:
+            raise ConfigFault(str(e), where=str(ca or self._where), expected=_PEM) from e
 
     def put(self, path: str, body: bytes, held: int) -> bool:
         """Make an object of that name, with a number beside it; False if there is one already. Raises TooLarge too."""
@@ -110,10 +114,7 @@ class Bucket:
             config["access_key_id"], config["secret_access_key"] = self._keys
         if self._url:
             config["endpoint"] = self._url
-        try:
-            return S3Store(self._name, config=config, client_options=client, retry_config=_NO_RETRIES)
-        except (BaseError, ValueError) as e:
-            raise ConfigFault(str(e).partition("\n")[0], where=self._where) from e
+        return S3Store(self._name, config=config, client_options=client, retry_config=_NO_RETRIES)
 
     def _trouble(self, error: Exception) -> UpstreamFault:
         """What went wrong, in words: obstore tells kinds apart in its texts alone, and these may hold an access key."""
@@ -123,7 +124,7 @@ class Bucket:
             what, hint = _said(int(status), code)
             fault = TooLarge if int(status) == _TOO_LARGE else UpstreamFault
             return fault(f"{what} ({status}{code and ' ' + code})", where=self._where, hint=hint)
-        if certificate := _found(r"InvalidCertificate\(\s*(\w+)", text):
+        if certificate := _found(r"InvalidCertificate\(\s*(\w+?)(?:Context)?\b", text):
             return self.fault(f"TLS fails ({certificate})", _CERTIFICATES.get(certificate, "Check `ca`."))
         if "dns error" in text:
             return self.fault(
@@ -200,4 +201,4 @@ def _pem(ca: Path | None) -> bytes:
     try:
         return ca.read_bytes()
     except OSError as e:
-        raise ConfigFault(str(e), where=str(ca), expected="a file of certificates in PEM") from e
+        raise ConfigFault(str(e), where=str(ca), expected=_PEM) from e

@@ -30,6 +30,7 @@ from edgeagent.upstream.codec import decode_answer, encode_batch
 PATH = "/v1/records"
 _MAX_ANSWER_BYTES = 4_000_000
 _TOO_LARGE = 413
+_OUR_CLOCK = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED
 _LONGEST_RETRY_S = 6 * 3600.0  # whatever a receiver asks for
 
 
@@ -155,14 +156,21 @@ class Http:
                 f"no answer within {self._timeout_s:g} s", hint="The receiver is slow, or hangs."
             )
         if isinstance(error, SSLError):
-            return self._fault(
-                f"TLS fails ({error})", hint="Check the device's clock, `ca` and the certificate."
-            )
+            return self._insecure(error.args[0] if error.args else error)
         if isinstance(error, ProtocolError):
             return self._fault(
                 f"the connection was cut ({error})", hint="It is tried again; nothing is lost."
             )
         return self._fault(str(error))
+
+    def _insecure(self, cause: object) -> UpstreamFault:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            hint = "Check `url`, `ca` and the receiver's certificate."
+            if cause.verify_code in _OUR_CLOCK:
+                hint = "Check the device's clock first, then the receiver's certificate."
+            said = cause.verify_message.rstrip(".")
+            return self._fault(f"TLS fails ({said})", hint)
+        return self._fault(f"TLS fails ({cause})", hint="Check `url` and its port.")
 
     def _refusal(self, status: int, answer: bytes, headers: Mapping[str, str]) -> UpstreamFault:
         """An answer came that is no result: what it says."""

@@ -62,7 +62,15 @@ class ObjectStore:
 
     def objects(self, prefix: str = "") -> dict[str, bytes]:
         """All that is in a folder of the bucket, by its name."""
-        store = S3Store(
+        store = self._client()
+        paths = sorted(one["path"] for some in obstore.list(store, prefix) for one in some)
+        return {path: bytes(obstore.get(store, path).bytes()) for path in paths}
+
+    def put(self, path: str, body: bytes) -> None:
+        obstore.put(self._client(), path, body)
+
+    def _client(self) -> S3Store:
+        return S3Store(
             BUCKET,
             endpoint=self.url,
             region="us-east-1",
@@ -70,8 +78,6 @@ class ObjectStore:
             secret_access_key=SECRET_KEY,
             client_options={"allow_http": True},
         )
-        paths = sorted(one["path"] for some in obstore.list(store, prefix) for one in some)
-        return {path: bytes(obstore.get(store, path).bytes()) for path in paths}
 
 
 class Seaweed(ObjectStore):
@@ -89,7 +95,11 @@ class Seaweed(ObjectStore):
 
     def command(self) -> list[str]:
         here = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", *self._ports]
-        only_s3 = ["-s3", f"-s3.port={self.port}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+        no_more = [
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-s3.autoCreateBucket=false",
+        ]
         return [
             str(_PROGRAMS / "weed"),
             "server",
@@ -97,7 +107,9 @@ class Seaweed(ObjectStore):
             "-volume.max=20",
             "-s3.config=s3.json",
             *here,
-            *only_s3,
+            "-s3",
+            f"-s3.port={self.port}",
+            *no_more,
         ]
 
 

@@ -13,18 +13,21 @@ from threading import Event, Thread
 CERTIFICATE = Path(__file__).parent / "loopback.pem"
 """Of 127.0.0.1, signed by itself, with its key: for tests alone."""
 
+CERTIFICATES = Path(__file__).parent / "certificates"
+"""Signed by `authority.pem`, with their keys: one that holds for 127.0.0.1, and some that do not."""
+
 Act = Callable[[socket.socket, bytes], None]
 """Is handed the connection and the whole request, after it was read."""
 
 
 class Scripted:
-    """Serves one act a request, in order; the last one again and again. With `tls` by TLS."""
+    """Serves one act a request, in order; the last one again and again. `tls` is its certificate."""
 
-    def __init__(self, *acts: Act, tls: bool = False) -> None:
+    def __init__(self, *acts: Act, tls: Path | None = None) -> None:
         self._acts = list(acts)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
-        if self._tls:
-            self._tls.load_cert_chain(CERTIFICATE)
+        if self._tls and tls:
+            self._tls.load_cert_chain(tls)
         self.requests: list[bytes] = []
         self._peer: socket.socket | None = None
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -58,7 +61,7 @@ class Scripted:
 
 
 @contextmanager
-def scripted(*acts: Act, tls: bool = False) -> Iterator[Scripted]:
+def scripted(*acts: Act, tls: Path | None = None) -> Iterator[Scripted]:
     server = Scripted(*acts, tls=tls)
     try:
         yield server

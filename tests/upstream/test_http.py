@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from scripted import CERTIFICATE, answer, cut, hang, scripted
+from scripted import CERTIFICATE, CERTIFICATES, answer, cut, hang, scripted
 
 from edgeagent.config.secrets import Secret
 from edgeagent.errors import ConfigFault, UpstreamFault
@@ -168,12 +168,26 @@ def test_one_record_too_large_for_the_receiver_is_refused() -> None:
 
 
 def test_tls_is_trusted_with_the_right_certificate_only() -> None:
-    with scripted(FINE, tls=True) as server:
+    with scripted(FINE, tls=CERTIFICATE) as server:
         assert "TLS fails" in trouble(server.url)
         assert server.requests == []
         one = sink(server.url, ca=CERTIFICATE)
         assert one.send(BATCH).accepted == set(BATCH)
         one.close()
+
+
+@pytest.mark.parametrize(
+    ("certificate", "words"),
+    [
+        ("expired", "TLS fails (certificate has expired). Check the device's clock first"),
+        ("not-yet-valid", "TLS fails (certificate is not yet valid). Check the device's clock first"),
+        ("other-host", "certificate is not valid for '127.0.0.1'). Check `url`, `ca`"),
+    ],
+)
+def test_a_certificate_that_does_not_hold_says_why(certificate: str, words: str) -> None:
+    with scripted(FINE, tls=CERTIFICATES / f"{certificate}.pem") as server:
+        assert words in trouble(server.url, ca=CERTIFICATES / "authority.pem")
+        assert server.requests == []
 
 
 def test_the_token_is_in_no_fault_and_no_repr() -> None:

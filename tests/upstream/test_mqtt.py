@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from mosquitto import PLAIN, Listener, Mosquitto, ids
-from scripted import CERTIFICATE
+from scripted import CERTIFICATE, CERTIFICATES
 
 from edgeagent.config import parts
 from edgeagent.config.secrets import Secret
@@ -24,7 +23,6 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.records import Draft, Kind, Priority
 from edgeagent.timebase import Wall
 from edgeagent.upstream import mqtt
-from edgeagent.upstream.broker import Connection
 from edgeagent.upstream.mqtt import Mqtt, Options
 from edgeagent.upstream.sync import sync_once
 
@@ -372,12 +370,21 @@ def test_a_broker_that_wants_our_certificate_gets_it(brokers: Make, sinks: Sinks
     assert sinks(url, ca=CERTIFICATE, unheard="accept", **ours).send(batch(3)).accepted == set(batch(3))
 
 
-def test_an_expired_certificate_puts_the_devices_clock_first() -> None:
-    error = ssl.SSLCertVerificationError("certificate has expired")
-    error.verify_code, error.verify_message = 10, "certificate has expired"
-    unreachable: Any = Connection.__new__(Connection)
-    unreachable._url = "mqtts://x"
-    assert "Check the device's clock first" in str(unreachable._unreachable(error))
+@pytest.mark.parametrize(
+    ("certificate", "words"),
+    [
+        ("expired", "TLS fails (certificate has expired). Check the device's clock first"),
+        ("not-yet-valid", "TLS fails (certificate is not yet valid). Check the device's clock first"),
+        ("other-host", "certificate is not valid for '127.0.0.1'"),
+    ],
+)
+def test_a_certificate_that_does_not_hold_says_why(
+    brokers: Make, sinks: Sinks, certificate: str, words: str
+) -> None:
+    pem = CERTIFICATES / f"{certificate}.pem"
+    broker = brokers(*PLAIN, f"certfile {pem}", f"keyfile {pem}")
+    url = broker.url.replace("mqtt:", "mqtts:")
+    assert words in trouble(sinks(url, ca=CERTIFICATES / "authority.pem"))
 
 
 # --- the config ---------------------------------------------------------------------------------------
