@@ -34,7 +34,7 @@ from edgeagent.records import (
     Window,
     facts,
 )
-from edgeagent.sampling.captures import Captures, Pending, raw_bodies, raw_size_bytes
+from edgeagent.sampling.captures import Captures, Pending, raw_bodies, sent_bytes
 from edgeagent.sampling.report import Report
 from edgeagent.sampling.sampler import Sampler
 from edgeagent.windows import Ring, Windows, fit
@@ -360,13 +360,16 @@ class Core:
 
         Of a camera it is a record a picture.
         """
-        rings = {sensor: self._rings[sensor] for sensor in plan.sensors}
-        ends_ns = {sensor: _last_ns(window, ring) for sensor, ring in rings.items()}
-        size_bytes = sum(
-            raw_size_bytes(ring, window.t_start_ns, ends_ns[sensor]) for sensor, ring in rings.items()
-        )
-        kept = self._sampler.choose(prediction, size_bytes, now_ns)
+        kept = self._sampler.draw(prediction)
         if kept is None:
+            return []
+        rings = {sensor: self._rings[sensor] for sensor in plan.sensors}
+        raws = [
+            raw
+            for sensor, ring in rings.items()
+            for raw in raw_bodies(sensor, ring, window.t_start_ns, _last_ns(window, ring))
+        ]
+        if not self._sampler.spend(kept, sent_bytes(raws), now_ns):
             return []
         body: dict[str, Any] = {
             "pipeline": plan.name,
@@ -374,11 +377,7 @@ class Core:
             "probability": kept.probability,
             "prediction": msgspec.to_builtins(prediction),
         }
-        return [
-            Draft("sample", now_ns, kept.priority, body | raw)
-            for sensor, ring in rings.items()
-            for raw in raw_bodies(sensor, ring, window.t_start_ns, ends_ns[sensor])
-        ]
+        return [Draft("sample", now_ns, kept.priority, body | raw) for raw in raws]
 
     def _gap_drafts(self, now_ns: int, *, ending: bool = False) -> list[Draft]:
         drafts = []

@@ -40,14 +40,26 @@ class Sampler:
         self._offered = self._refused = 0
         self._kept_weight = self._refused_weight = 0.0
 
-    def choose(self, prediction: Prediction, size_bytes: int, now_ns: int) -> Kept | None:
-        """Whether to keep the window of a prediction, whose samples take `size_bytes` in a record."""
+    def draw(self, prediction: Prediction) -> Kept | None:
+        """Whether to keep the window of a prediction, if the budget has room for it: `spend` says."""
         self._offered += 1
         chances = [module.probability(options, prediction) for _, module, options in self._policies]
         for (name, module, _), chance in zip(self._policies, chances, strict=True):
             if self._draw(prediction, name) < chance:
-                return self._spend(Kept(name, _any_of(chances), module.PRIORITY), size_bytes, now_ns)
+                return Kept(name, _any_of(chances), module.PRIORITY)
         return None
+
+    def spend(self, kept: Kept, size_bytes: int, now_ns: int) -> bool:
+        """Take what a drawn window's records need out of the budget; False, and it is counted as refused, if it
+        is not there.
+        """
+        if not self._budget.take(size_bytes, now_ns):
+            self._refused += 1
+            self._refused_weight += 1.0 / kept.probability
+            return False
+        self._kept[kept.policy] += 1
+        self._kept_weight += 1.0 / kept.probability
+        return True
 
     def counters(self) -> dict[str, int | float]:
         """For health: windows offered, kept by policy, refused for want of budget, and the weights of both.
@@ -62,15 +74,6 @@ class Sampler:
             "refused_weight": self._refused_weight,
             "spent_bytes": self._budget.spent_bytes,
         }
-
-    def _spend(self, kept: Kept, size_bytes: int, now_ns: int) -> Kept | None:
-        if not self._budget.take(size_bytes, now_ns):
-            self._refused += 1
-            self._refused_weight += 1.0 / kept.probability
-            return None
-        self._kept[kept.policy] += 1
-        self._kept_weight += 1.0 / kept.probability
-        return kept
 
     def _draw(self, prediction: Prediction, policy: str) -> float:
         """A number from [0, 1) that looks random and is always the same for this window and policy."""

@@ -47,8 +47,13 @@ def unsure(below: float, keep: float) -> Part:
     return Part("margin_below", margin_below.Options(margin_below=below, keep=keep))
 
 
+def choose(sampler: Sampler, prediction: Prediction, size_bytes: int, now_ns: int) -> Kept | None:
+    drawn = sampler.draw(prediction)
+    return drawn if drawn and sampler.spend(drawn, size_bytes, now_ns) else None
+
+
 def kept(sampler: Sampler, stream: list[Prediction]) -> dict[int, Kept]:
-    chosen = {p.window_seq: sampler.choose(p, 1200, p.window_seq) for p in stream}
+    chosen = {p.window_seq: choose(sampler, p, 1200, p.window_seq) for p in stream}
     return {seq: k for seq, k in chosen.items() if k is not None}
 
 
@@ -72,7 +77,7 @@ def test_margin_keeps_its_share_of_the_unsure_and_none_of_the_others() -> None:
 def test_a_skipped_prediction_is_kept_by_uniform_and_never_by_margin() -> None:
     both = {"unsure": unsure(0.2, 1.0), "baseline": baseline(1.0)}
     sampler = Sampler(Sampling(budget=AMPLE, policies=both), "seed")
-    assert sampler.choose(prediction(1, margin=0.0, skipped="missing"), 1, 0) == Kept(
+    assert choose(sampler, prediction(1, margin=0.0, skipped="missing"), 1, 0) == Kept(
         "baseline", 1.0, Priority.BULK
     )
 
@@ -80,7 +85,7 @@ def test_a_skipped_prediction_is_kept_by_uniform_and_never_by_margin() -> None:
 def test_of_two_policies_that_draw_a_window_the_first_in_the_file_has_it() -> None:
     both = {"unsure": unsure(0.2, 1.0), "baseline": baseline(1.0)}
     sampler = Sampler(Sampling(budget=AMPLE, policies=both), "seed")
-    assert sampler.choose(prediction(1, margin=0.1), 1, 0) == Kept("unsure", 1.0, Priority.UNCERTAIN)
+    assert choose(sampler, prediction(1, margin=0.1), 1, 0) == Kept("unsure", 1.0, Priority.UNCERTAIN)
 
 
 def test_the_stated_probability_is_that_of_being_kept_by_any_policy() -> None:
@@ -134,19 +139,19 @@ def test_windows_of_different_pipelines_are_drawn_independently() -> None:
     sampling = Sampling(budget=AMPLE, policies={"baseline": baseline(0.1)})
     sampler = Sampler(sampling, "seed")
     motion, sound = (
-        {i for i in range(20_000) if sampler.choose(prediction(i, pipeline=p), 1, 0)}
+        {i for i in range(20_000) if choose(sampler, prediction(i, pipeline=p), 1, 0)}
         for p in ("motion", "sound")
     )
     assert abs(len(motion & sound) - 200) < 4 * 14
 
 
 def test_without_policies_nothing_is_kept() -> None:
-    assert Sampler(Sampling(), "seed").choose(prediction(1), 1, 0) is None
+    assert Sampler(Sampling(), "seed").draw(prediction(1)) is None
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=4), st.integers(0, 1000))
 def test_a_stated_probability_is_one_and_never_below_any_policys_own(shares: list[float], seq: int) -> None:
     policies = {f"p{i}": baseline(share) for i, share in enumerate(shares)}
-    chosen = Sampler(Sampling(budget=AMPLE, policies=policies), "seed").choose(prediction(seq), 1, 0)
+    chosen = Sampler(Sampling(budget=AMPLE, policies=policies), "seed").draw(prediction(seq))
     if chosen is not None:
         assert max(shares) * (1 - 1e-12) <= chosen.probability <= min(sum(shares), 1.0) * (1 + 1e-12)
