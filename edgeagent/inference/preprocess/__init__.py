@@ -21,6 +21,9 @@ from edgeagent.records import Channel
 
 Values = npt.NDArray[Any]
 
+STILL = 1e-7
+"""What varies by less than this part of its mean does not vary: float32 cannot tell it from rounding."""
+
 
 class Form(NamedTuple):
     """What goes into a step, or comes out.

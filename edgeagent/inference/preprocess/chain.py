@@ -52,4 +52,4 @@ class Chain:
         made: Values = values.astype(np.float64).reshape(self.given.shape)
         for step in self._steps:
             made = step.apply(made)
-        return made.astype(np.float32).reshape(self.rows, -1)
+        return np.ascontiguousarray(made, np.float32).reshape(self.rows, -1)

@@ -35,16 +35,17 @@ def build(options: Options, given: Form) -> Step:
             expected=f"some from 0 to {frequencies_hz[-1]:g} Hz, which are {frequencies_hz[1]:g} Hz apart",
         )
     # A sine that fits into the window comes out as its amplitude; 0 Hz and half the rate have no second half.
-    weights = np.ones((samples, 1)) if options.window == "none" else np.hanning(samples + 1)[:-1, None]
-    gain = np.full((len(frequencies_hz), 1), 2.0 / weights.sum())
+    weights = np.ones(samples) if options.window == "none" else np.hanning(samples + 1)[:-1]
+    gain = np.full(len(frequencies_hz), 2.0 / weights.sum())
     gain[0] /= 2
     if samples % 2 == 0:
         gain[-1] /= 2
     kept, gain = slice(first, stop), gain[first:stop]
 
     def apply(values: Values) -> Values:
-        spectrum = np.fft.rfft(values * weights, axis=0)
-        magnitude: Values = np.abs(spectrum[kept]) * gain
-        return magnitude
+        # Channel by channel in memory, which takes half the time.
+        spectrum = np.fft.rfft(np.multiply(values.T, weights, order="C"))
+        magnitude: Values = np.abs(spectrum[:, kept]) * gain
+        return magnitude.T
 
     return Step(Form((int(stop - first), given.shape[1]), given.channels, 0.0), apply)

@@ -10,19 +10,21 @@ from typing import Literal
 
 import numpy as np
 
-from edgeagent.inference.preprocess import Form, Step, Values
+from edgeagent.inference.preprocess import STILL, Form, Step, Values
 
 Options = Literal["channel", "all"]
 
 
 def build(options: Options, given: Form) -> Step:
-    every = tuple(range(len(given.shape)))
-    over = every if options == "all" else every[:-1]
+    columns = 1 if options == "all" else given.shape[-1]
 
     def apply(values: Values) -> Values:
-        off = values - values.mean(axis=over, keepdims=True)
-        std = np.sqrt(np.mean(off * off, axis=over, keepdims=True))
-        normalised: Values = np.divide(off, std, out=np.zeros_like(off), where=std > 0)
+        flat = values.reshape(-1, columns)
+        mean = np.full(len(flat), 1 / len(flat)) @ flat  # mean() and std() take five times as long
+        off = flat - mean
+        std = np.sqrt(np.einsum("ij,ij->j", off, off) / len(flat))
+        std[std <= STILL * np.abs(mean)] = np.inf
+        normalised: Values = (off / std).reshape(values.shape)
         return normalised
 
     return Step(given, apply)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from edgeagent.errors import ConfigFault
-from edgeagent.inference.preprocess import Form, Step, Values, must_be_in_time
+from edgeagent.inference.preprocess import STILL, Form, Step, Values, must_be_in_time
 
 Options = list[Literal["mean", "std", "rms", "peak", "crest", "skewness", "kurtosis"]]
 
@@ -23,48 +23,58 @@ def build(options: Options, given: Form) -> Step:
         raise ConfigFault("none", expected=f"some of {', '.join(_FIGURES)}")
     figures = [_FIGURES[name] for name in options]
     form = Form((len(figures), given.shape[1]), given.channels, 0.0)
-    return Step(form, lambda values: np.stack([figure(values) for figure in figures]))
+
+    def apply(values: Values) -> Values:
+        by_channel = np.ascontiguousarray(values.T)  # in memory too, which takes a third of the time
+        return np.stack([figure(by_channel) for figure in figures])
+
+    return Step(form, apply)
 
 
 def _mean(x: Values) -> Values:
-    mean: Values = np.add.reduce(x, axis=0) / len(x)  # x.mean() and x.std() take three times as long
+    mean: Values = x.mean(axis=1)
     return mean
 
 
 def _std(x: Values) -> Values:
-    return _rms(x - _mean(x))
+    return _rms(x - _mean(x)[:, None])
 
 
 def _rms(x: Values) -> Values:
-    rms: Values = np.sqrt(_mean(x * x))
+    rms: Values = np.sqrt(np.einsum("ij,ij->i", x, x) / x.shape[1])
     return rms
 
 
 def _peak(x: Values) -> Values:
-    peak: Values = np.maximum.reduce(np.abs(x), axis=0)
+    peak: Values = np.abs(x).max(axis=1)
     return peak
 
 
 def _crest(x: Values) -> Values:
-    return _over(_peak(x), _rms(x))
+    return _over(_peak(x), _rms(x), is_there=_rms(x) > 0)
 
 
 def _skewness(x: Values) -> Values:
-    off = x - _mean(x)
-    squared = off * off
-    return _over(_mean(squared * off), _mean(squared) ** 1.5)
+    off, variance, varies = _spread(x)
+    return _over(_mean(off * off * off), variance**1.5, varies)
 
 
 def _kurtosis(x: Values) -> Values:
-    off = x - _mean(x)
-    squared = off * off
-    variance = _mean(squared)
-    return _over(_mean(squared * squared) - 3 * variance**2, variance**2)
+    off, variance, varies = _spread(x)
+    return _over(_mean((off * off) ** 2), variance**2, varies) - np.where(varies, 3.0, 0.0)
 
 
-def _over(above: Values, below: Values) -> Values:
+def _spread(x: Values) -> tuple[Values, Values, Values]:
+    """The differences from the mean, the variance, and whether there is any."""
+    mean = _mean(x)
+    off = x - mean[:, None]
+    variance = _mean(off * off)
+    return off, variance, np.sqrt(variance) > STILL * np.abs(mean)
+
+
+def _over(above: Values, below: Values, is_there: Values) -> Values:
     """0 where there is nothing to divide by."""
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return np.divide(above, below, out=np.zeros_like(above), where=is_there)
 
 
 _FIGURES: dict[str, Callable[[Values], Values]] = {
