@@ -77,13 +77,17 @@ def set_aside(path: Path, reason: str) -> SetAside:
     """Rename the file and its companions, so that they can be looked into and never stand in the way."""
     tag = secrets.token_hex(4)  # not a time: the clock may be wrong, and never twice the same
     target = path.with_name(f"{path.stem}.damaged-{tag}{path.suffix}")  # as DAMAGED has it
-    for suffix in ("", *_COMPANIONS):
-        part = path.with_name(path.name + suffix)
+    for part, moved in zip((path, *companions(path)), (target, *companions(target)), strict=True):
         if part.exists():
-            part.rename(target.with_name(target.name + suffix))
+            part.rename(moved)
     target.touch()  # a log alone may have something to salvage
     sync_folder(path.parent)
     return SetAside(target, reason)
+
+
+def companions(path: Path) -> list[Path]:
+    """The logs that SQLite may keep beside a database."""
+    return [path.with_name(path.name + suffix) for suffix in _COMPANIONS]
 
 
 def is_damage(error: sqlite3.Error) -> bool:
@@ -228,7 +232,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
 
 def _set_aside_companions(path: Path) -> SetAside | None:
     """A log without its database would be replayed into the next one."""
-    if any(path.with_name(path.name + suffix).exists() for suffix in _COMPANIONS):
+    if any(log.exists() for log in companions(path)):
         return set_aside(path, "the database is gone, its log is not")
     return None
 

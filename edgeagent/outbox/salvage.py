@@ -12,9 +12,12 @@ import msgspec
 from edgeagent.outbox.blobs import Blobs
 from edgeagent.outbox.counts import Counts
 from edgeagent.outbox.damaged import DamagedFile
-from edgeagent.outbox.files import DAMAGED
+from edgeagent.outbox.files import DAMAGED, companions
 from edgeagent.outbox.routes import Routes
 from edgeagent.records import Kind, Priority, Record
+
+KEPT_FILES = 3
+"""How many files that were set aside are kept after they have been read through, for people to look into."""
 
 _PAGES_A_STEP = 256
 _PAGES, _RECORDS = (
@@ -26,10 +29,11 @@ _decode_record = msgspec.msgpack.Decoder(Record).decode
 
 
 class Salvaged(NamedTuple):
-    """What was found in a file that was set aside, by kind of record."""
+    """What was found in a file that was set aside, by kind of record, and which older ones made room for it."""
 
     file: str
     kinds: dict[str, int]
+    deleted: list[str]
 
 
 class Salvage:
@@ -81,7 +85,7 @@ class Salvage:
         self.close()
         _mark(file).touch()
         kinds = {kind: n for kind in get_args(Kind) if (n := self._counts.get(_RECORDS, kind, file.name))}
-        return Salvaged(file.name, kinds)
+        return Salvaged(file.name, kinds, _delete_old(file.parent))
 
     def close(self) -> None:
         """Let go of the file that is being read."""
@@ -116,6 +120,16 @@ class Salvage:
 def unread(folder: Path) -> list[Path]:
     """The files that were set aside, and not read through since."""
     return [file for file in sorted(folder.glob(DAMAGED)) if not _mark(file).exists()]
+
+
+def _delete_old(folder: Path) -> list[str]:
+    """Of the files that have been read through, keep the newest: a card that goes on failing must not be filled."""
+    done = [file for file in folder.glob(DAMAGED) if _mark(file).exists()]
+    done.sort(key=lambda file: _mark(file).stat().st_mtime_ns, reverse=True)
+    for file in done[KEPT_FILES:]:
+        for part in (*companions(file), file, _mark(file)):
+            part.unlink(missing_ok=True)
+    return [file.name for file in done[KEPT_FILES:]]
 
 
 def _mark(file: Path) -> Path:

@@ -168,6 +168,8 @@ class Writer:
                 "records": sum(salvaged.kinds.values()),
                 "kinds": salvaged.kinds,
             }
+            if salvaged.deleted:
+                body["deleted"] = salvaged.deleted
             self.put([Draft("gap", now_ns, Priority.EVENT, body)], now_ns)
         return None
 

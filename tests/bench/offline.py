@@ -1,6 +1,7 @@
 """72 hours without a network at 10 records/s, in virtual time, then drained, in a process that may have 128 MB.
 
-Once with room for all and once without. Minutes long: `make bench-offline`. The drain is held against the time in which the records were made.
+Once with room for all and once without. Minutes long: `make bench-offline`.
+The drain is held against the time in which the records were made.
 """
 
 from __future__ import annotations

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import pytest
 from outboxes import RUN, UNSYNCED, bulky, drafts, drain, open_outbox, record
 
-from edgeagent.outbox.files import NAME
+from edgeagent.outbox.files import DAMAGED, NAME
 from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.salvage import KEPT_FILES
 from edgeagent.outbox.writer import Writer
 from edgeagent.records import NS_PER_S, Priority, Record
 
@@ -233,3 +234,21 @@ def test_a_salvage_makes_room_by_worth(closed: Full) -> None:
     events = sum(r.priority == Priority.EVENT for r in closed.records.values())
     assert sum(r.priority == Priority.EVENT and r.run == RUN for r in records) == events
     assert any(r.body.get("type") == "evicted" for r in records)
+
+
+def test_of_many_files_that_were_set_aside_the_newest_are_kept_and_the_gap_says_so(tmp_path: Path) -> None:
+    """A card that goes on failing must not be filled by what it has spoilt."""
+    deleted: list[list[str]] = []
+    for _ in range(KEPT_FILES + 2):
+        outbox = open_outbox(tmp_path, run=NEXT_RUN)
+        outbox.append(drafts(5), UNSYNCED)
+        outbox.close()
+        zero_the_root(tmp_path / NAME)
+        recovered = recover(tmp_path)
+        recovered.writer.close()
+        deleted.append(recovered.records[-1].body.get("deleted", []))
+    kept = sorted(file.name for file in tmp_path.glob(DAMAGED))
+    assert [len(names) for names in deleted] == [0] * KEPT_FILES + [1, 1]
+    assert len(kept) == KEPT_FILES
+    assert not {name for names in deleted for name in names} & set(kept)
+    assert len(list(tmp_path.glob("*.salvaged"))) == KEPT_FILES
