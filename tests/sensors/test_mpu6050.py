@@ -166,6 +166,22 @@ def test_a_chip_whose_clock_is_one_per_cent_fast_shows_no_hole_and_its_true_rate
     assert sensor.counters()["true_rate_hz"] == pytest.approx(252.5, rel=0.005)
 
 
+def test_ten_minutes_at_100_hz_are_60600_samples_of_such_a_chip_each_within_a_period_of_when_it_was_taken(
+    clock: VirtualClock,
+) -> None:
+    sensor = on(Chip(FastClock(clock), Wave()), clock, rate=100)
+    enabled_ns = clock.now_ns()
+    blocks = read_when_due(sensor, clock, 600.0)
+    last = sensor.read()
+    t_ns = times([*blocks, last] if last is not None else blocks)
+    assert len(t_ns) == pytest.approx(60_600, abs=1)
+    assert sum(b.lost for b in blocks) == 0
+    really_ns = enabled_ns + (np.arange(len(t_ns)) + 1) * 10 * MS / 1.01
+    settled = len(t_ns) // 60  # it takes some seconds to learn how fast the chip is
+    assert np.abs(t_ns - really_ns)[settled:].max() <= 10 * MS
+    assert sensor.counters()["jitter_ms"] < 10
+
+
 @pytest.mark.parametrize(
     ("rate_hz", "ms"), [(1000, 40), (500, 40), (100, 50), (50, 100), (20, 100), (4, 250)]
 )
