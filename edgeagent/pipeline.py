@@ -250,6 +250,12 @@ class Core:
         effects.drafts.extend(self._gap_drafts(now_ns))
         return effects
 
+    def swap(self, model: ModelPlan) -> None:
+        """Another bundle serves for a model; answers of the old one that are still on their way say so themselves."""
+        for name, plan in self._pipelines.items():
+            if plan.model is not None and plan.model.key == model.key:
+                self._pipelines[name] = plan._replace(model=model)
+
     def all_safe(self, why: str) -> list[Setting]:
         """Every output to its safe value: for the start, the stop and a reload."""
         return self._guard.all_safe(why)

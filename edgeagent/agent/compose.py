@@ -10,6 +10,7 @@ from edgeagent.actuators import Actuator, Limited
 from edgeagent.actuators.guard import Guard
 from edgeagent.agent.fit import load_model
 from edgeagent.agent.schedule import Terms
+from edgeagent.agent.swaps import Swaps
 from edgeagent.config.parts import find
 from edgeagent.config.schema import Config, Pipeline
 from edgeagent.counts import Counts
@@ -26,9 +27,10 @@ from edgeagent.sensors import Context, Sensor
 from edgeagent.timebase import Clock
 
 
-def bundles(config: Config, config_path: Path) -> dict[str, Bundle]:
-    """Every model's bundle, by the model's key. Raises BundleFault."""
-    return {key: load_model(model, config, config_path) for key, model in config.models.items()}
+def bundles(config: Config, config_path: Path, swaps: Swaps | None = None) -> dict[str, Bundle]:
+    """Every model's bundle, by the model's key: the config's, or what was swapped in for it. Raises BundleFault."""
+    own = {key: load_model(model, config, config_path) for key, model in config.models.items()}
+    return own if swaps is None else swaps.serving(config, own)
 
 
 def sensors(config: Config, context: Context) -> dict[str, Sensor]:

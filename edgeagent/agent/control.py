@@ -26,6 +26,7 @@ from edgeagent.agent.threads import Command, Inbox, spawn
 from edgeagent.errors import Fault, StorageFault
 
 PATIENCE_S = 5.0
+BEGUN_PATIENCE_S = 120.0  # for what the core has begun with: a reload, or a model to load on a slow card
 CALLERS = 8
 _MAX_LINE_BYTES = 65536
 
@@ -96,15 +97,17 @@ class ControlServer:
                 reply.set_exception(fault)
 
         self._inbox.put(Command(run))
+        patience_s = PATIENCE_S
         try:
-            result = reply.result(PATIENCE_S)
+            result = reply.result(patience_s)
             if isinstance(result, Future):  # the core has only begun with it
-                result = result.result(PATIENCE_S)
+                patience_s = BEGUN_PATIENCE_S
+                result = result.result(patience_s)
             return {"ok": True, "result": result}
         except Fault as fault:
             return {"ok": False, "error": str(fault)}
         except TimeoutError:
-            return {"ok": False, "error": f"the agent did not answer within {PATIENCE_S:g} s"}
+            return {"ok": False, "error": f"the agent did not answer within {patience_s:g} s"}
 
     def close(self) -> None:
         with suppress(OSError):
@@ -114,14 +117,14 @@ class ControlServer:
             self._path.unlink()
 
 
-def ask(run: Path, command: str, **arguments: Any) -> Any:
+def ask(run: Path, command: str, patience_s: float = 2 * PATIENCE_S + 1, **arguments: Any) -> Any:
     """Ask the running agent.
 
     Raises StorageFault if none listens, Refused with its words if it refuses, Fault if this user may not ask.
     """
     path = run / "control.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
-        s.settimeout(2 * PATIENCE_S + 1)
+        s.settimeout(patience_s)
         try:
             s.connect(str(path))
             s.sendall(msgspec.json.encode({"command": command} | arguments) + b"\n")

@@ -5,7 +5,6 @@ A reload makes new parts. A sensor that is unchanged keeps its device, open as i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ from edgeagent.agent.threads import Inbox, join_all, spawn
 from edgeagent.buses import Buses
 from edgeagent.config.schema import Config
 from edgeagent.health.progress import Progress
+from edgeagent.inference import Engine
 from edgeagent.inference.bundle import Bundle
 from edgeagent.pipeline import Core, Effects
 from edgeagent.sensors import Context
@@ -42,7 +42,7 @@ class Parts:
     def __init__(
         self,
         config: Config,
-        models: Mapping[str, Bundle],
+        models: dict[str, Bundle],
         clock: RealClock,
         inbox: Inbox,
         run: str,
@@ -55,7 +55,7 @@ class Parts:
         self.config = config
         self._clock, self._inbox, self._progress = clock, inbox, progress
         self._driving = not dry_run
-        self._models = models
+        self.models = models
         kept = _unchanged(config, previous)
         self._buses: Buses = previous._buses if previous is not None else Buses(clock)
         built = compose.sensors(config, Context(clock, self._buses))
@@ -117,6 +117,19 @@ class Parts:
         if self._driving:
             for setting in settings:
                 self.actuators[setting.actuator].drive(setting.value)
+
+    # --- another model --------------------------------------------------------------------------------
+
+    def engine_beside(self, key: str, bundle: Bundle) -> Engine:
+        """Another engine for a model, not started; apart from the one that serves, if that can be."""
+        return self._make_engine(key, bundle, apart=True)
+
+    def switch(self, key: str, bundle: Bundle, engine: Engine) -> None:
+        """Let another bundle serve for a model from the next request on."""
+        plan = compose.model_plan(self.config, key, bundle)
+        self.models[key] = bundle
+        self.core.swap(plan)
+        self.lanes.by_model[key].switch(Serving(engine, plan))
 
     # --- the end --------------------------------------------------------------------------------------
 
@@ -199,7 +212,7 @@ class Parts:
 
     def _names(self, pipeline: str) -> tuple[str, ...]:
         model = self.config.pipelines[pipeline].model
-        return self._models[model].task.names if model is not None else ()
+        return self.models[model].task.names if model is not None else ()
 
 
 def _unchanged(config: Config, previous: Parts | None) -> dict[str, Device]:

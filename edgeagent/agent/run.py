@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
@@ -21,12 +21,14 @@ from edgeagent import __version__
 from edgeagent.agent import compose
 from edgeagent.agent.clock import RealClock
 from edgeagent.agent.control import Commands, ControlServer
-from edgeagent.agent.fit import check
+from edgeagent.agent.fit import check, load_model
 from edgeagent.agent.health import degraded_because
 from edgeagent.agent.parts import Parts
 from edgeagent.agent.replay import TICK_NS, Journal
 from edgeagent.agent.reporting import Reporter
 from edgeagent.agent.state import Lock, SpentBytes, make_folder, run_folder, state_folder
+from edgeagent.agent.swapper import Swapper
+from edgeagent.agent.swaps import Swaps
 from edgeagent.agent.threads import Announced, Command, Crashed, Inbox, Message, spawn
 from edgeagent.config.load import Loaded, require
 from edgeagent.config.schema import Config
@@ -113,7 +115,7 @@ class Agent:
         self._inbox = Inbox()
         self._progress = Progress()
         self._stopping = self._hurry = False
-        self._reloading: Thread | None = None
+        self._changing: Thread | None = None  # a reload or a swap: one comes after the other
         self._last_error = LastError()
         self._state = state_folder(self._config.state)
         self._run_folder = run_folder(self._state)
@@ -145,14 +147,20 @@ class Agent:
         self._started_ns = self._next_tick_ns = now_ns
         self._next_health_ns = now_ns + self._health_period_ns
         self._spent = SpentBytes(self._state)
+        self._swaps = Swaps(self._state)
+        self._swapper = Swapper(
+            self._swaps, lambda: self._parts, self._own_bundle, self._tell_swap, self._inbox
+        )
         self._parts = self._make_parts(
-            self._config, compose.bundles(self._config, self._job.config), previous=None
+            self._config, compose.bundles(self._config, self._job.config, self._swaps), previous=None
         )
         self._journal = Journal(self._job.journal, self._loaded.sha256) if self._job.journal else None
         commands: Commands = {
             "status": self.status,
             "reload": self.reload,
             "stop": self.stop,
+            "swap": self.swap,
+            "rollback": self.rollback,
             "outbox": self._store.desk,
         }
         control = ControlServer(self._run_folder / "control.sock", commands, self._inbox)
@@ -165,7 +173,7 @@ class Agent:
         self._parts.start()
         spawn("control", control.run, self._inbox)
 
-    def _make_parts(self, config: Config, models: Mapping[str, Bundle], previous: Parts | None) -> Parts:
+    def _make_parts(self, config: Config, models: dict[str, Bundle], previous: Parts | None) -> Parts:
         return Parts(
             config,
             models,
@@ -269,6 +277,8 @@ class Agent:
             "last_error": self._last_error.text,
         }
         status |= self._store.status() | self._parts.status()
+        for key, model in status["models"].items():
+            model["previous"] = self._swaps.before(key, self._config.models[key].bundle)
         reasons = degraded_because(status)
         state = "stopping" if self._stopping else "degraded" if reasons else "ok"
         summary = (
@@ -292,7 +302,7 @@ class Agent:
         """
         reply: Future[str] = Future()
         self._reporter.reloading()
-        self._reloading = spawn("reload", partial(self._prepare, self._reloading, reply), self._inbox)
+        self._changing = spawn("reload", partial(self._prepare, self._changing, reply), self._inbox)
         return reply
 
     def _prepare(self, before: Thread | None, reply: Future[str]) -> None:
@@ -302,7 +312,7 @@ class Agent:
         try:
             loaded = check(self._job.config)
             config = self._accept(require(loaded))
-            models = compose.bundles(config, self._job.config)
+            models = compose.bundles(config, self._job.config, self._swaps)
         except Fault as fault:
             self._inbox.put(Command(partial(self._refuse, fault, reply)))
         else:
@@ -320,9 +330,7 @@ class Agent:
         self._reporter.refused()
         reply.set_exception(fault)
 
-    def _adopt(
-        self, loaded: Loaded, config: Config, models: Mapping[str, Bundle], reply: Future[str]
-    ) -> None:
+    def _adopt(self, loaded: Loaded, config: Config, models: dict[str, Bundle], reply: Future[str]) -> None:
         """Make all that can still fail, then change over."""
         if self._stopping:
             self._refuse(Fault("the agent is stopping"), reply)
@@ -347,10 +355,7 @@ class Agent:
         old = self._parts
         self._store.put(old.core.end(began_ns))
         old.hand_over(parts)
-        if self._journal:
-            log.warning("the journal ends here: a recording is of one config")
-            self._journal.close()
-            self._journal = None
+        self._end_journal()
         self._config, self._parts = config, parts
         reroute()
         parts.start()
@@ -358,6 +363,44 @@ class Agent:
         self._next_health_ns = min(self._next_health_ns, now_ns + self._health_period_ns)
         body = {"type": "reload", "from_mono_ns": began_ns, "to_mono_ns": now_ns}
         self._store.put([Draft("gap", now_ns, Priority.EVENT, body)])
+
+    def _end_journal(self) -> None:
+        if self._journal:
+            log.warning("the journal ends here: a recording is of one config and its models")
+            self._journal.close()
+            self._journal = None
+
+    # --- another model --------------------------------------------------------------------------------
+
+    def swap(self, model: str, bundle: str) -> Future[str]:
+        """Let another bundle, a folder or an archive, serve for a model; it is loaded and proved beside the old one."""
+        return self._exchange(partial(self._swapper.swap, model, Path(bundle)))
+
+    def rollback(self, model: str) -> Future[str]:
+        """Let the bundle that served before the last swap serve again, likewise."""
+        return self._exchange(partial(self._swapper.rollback, model))
+
+    def _exchange(self, work: Callable[[], str]) -> Future[str]:
+        reply: Future[str] = Future()
+
+        def run(before: Thread | None = self._changing) -> None:
+            if before is not None:
+                before.join()
+            try:
+                reply.set_result(work())
+            except Fault as fault:
+                reply.set_exception(fault)
+
+        self._changing = spawn("swap", run, self._inbox)
+        return reply
+
+    def _own_bundle(self, model: str) -> Bundle:
+        return load_model(self._config.models[model], self._config, self._job.config)
+
+    def _tell_swap(self, body: dict[str, Any]) -> None:
+        self._store.put([Draft("audit", self._clock.now_ns(), Priority.EVENT, body)])
+        if body["outcome"] == "done":
+            self._end_journal()
 
     # --- stop -----------------------------------------------------------------------------------------
 

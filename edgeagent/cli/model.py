@@ -15,8 +15,10 @@ import click
 import msgspec
 
 from edgeagent.agent.clock import RealClock
+from edgeagent.agent.control import BEGUN_PATIENCE_S, ask
 from edgeagent.agent.state import state_folder
 from edgeagent.cli import FAULTS, OK
+from edgeagent.cli.status import answering, places_of
 from edgeagent.config.jsonschema import json_schema
 from edgeagent.config.quantities import DURATION, FREQUENCY, parse_quantity
 from edgeagent.errors import ConfigFault, StorageFault
@@ -342,6 +344,46 @@ def unpack_(archive: Path, into: Path) -> int:
     bundle = unpack(archive, into)
     print(f"{bundle.folder}: {bundle.name} {bundle.version}")
     return OK
+
+
+# --- swap, rollback -----------------------------------------------------------------------------------
+
+_config = click.option(
+    "-c", "--config", type=click.Path(path_type=Path), help="The agent's YAML file, for its `state:`."
+)
+
+
+@command.command()
+@click.argument("name")
+@_bundle
+@_config
+def swap(name: str, bundle: str, config: Path | None) -> int:
+    """Let another BUNDLE, or archive of `pack`, serve for the model NAME of the running agent, now and after restarts.
+
+    It is loaded and must pass its golden vectors beside the old one, which serves until then, and on if it does not.
+    """
+    source = Path(bundle) if Path(bundle).is_file() else _folder(bundle)
+    print(_told(config, "swap", model=name, bundle=str(source.resolve())))
+    return OK
+
+
+@command.command()
+@click.argument("name")
+@_config
+def rollback(name: str, config: Path | None) -> int:
+    """Let the bundle that served for the model NAME before its last swap serve again."""
+    print(_told(config, "rollback", model=name))
+    return OK
+
+
+def _told(config: Path | None, command: str, **arguments: str) -> str:
+    """The running agent's answer. Raises Fault with its reason if it refuses, StorageFault if none runs."""
+    places = places_of(config)
+    found = answering(places, config)
+    if found is None:
+        where = " or ".join(map(str, places))
+        raise StorageFault("no agent runs", where=where, hint="Start it, or name its config with -c")
+    return str(ask(found[0], command, 2 * BEGUN_PATIENCE_S, **arguments))
 
 
 def _encoded(report: dict[str, Any]) -> str:

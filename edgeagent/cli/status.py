@@ -25,16 +25,17 @@ SERVICE = Path("/run/edgeagent")  # `RuntimeDirectory=` of the service, which on
 @click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
 def command(config: Path | None, as_json: bool) -> int:
     """What the running agent does and how it fares; exit 0 healthy, 3 degraded, 4 not running."""
-    places = _places(config)
+    places = places_of(config)
     try:
-        status = _ask_at(places, config)
+        found = answering(places, config)
     except Refused as fault:
         print(f"edgeagent: {fault}", file=sys.stderr)
         return DEGRADED
-    if status is None:
+    if found is None:
         where = " or ".join(map(str, places))
         print(json.dumps({"state": "not running"}) if as_json else f"no agent runs on {where}")
         return NOT_RUNNING
+    _, status = found
     if as_json:
         print(json.dumps(status))
     else:
@@ -42,7 +43,7 @@ def command(config: Path | None, as_json: bool) -> int:
     return DEGRADED if status["degraded"] else OK
 
 
-def _places(config: Path | None) -> list[Path]:
+def places_of(config: Path | None) -> list[Path]:
     """Where an agent may listen. Raises ConfigFault if the config cannot be read."""
     if config is None:
         return [run_folder(state_folder(None)), SERVICE]
@@ -52,15 +53,15 @@ def _places(config: Path | None) -> list[Path]:
     return [run_folder(state_folder(loaded.draft.state)), SERVICE]
 
 
-def _ask_at(places: list[Path], config: Path | None) -> dict[str, Any] | None:
-    """The status of the first agent that answers, of this config if one was named."""
+def answering(places: list[Path], config: Path | None) -> tuple[Path, dict[str, Any]] | None:
+    """Where the first agent answers, of this config if one was named; and its status."""
     for place in places:
         try:
             status: dict[str, Any] = ask(place, "status")
         except StorageFault:
             continue
         if config is None or Path(status["config"]).resolve() == config.resolve():
-            return status
+            return place, status
     return None
 
 
@@ -140,9 +141,9 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
         ),
         (
             "model",
-            ("state", "asked", "got", "backend", "restarts", "why"),
+            ("state", "version", "asked", "got", "backend", "restarts", "why"),
             [
-                (name, m["state"], m["asked"], m["got"], m["backend"], m["restarts"], m["why"])
+                (name, m["state"], _version(m), m["asked"], m["got"], m["backend"], m["restarts"], m["why"])
                 for name, m in status["models"].items()
             ],
         ),
@@ -188,6 +189,12 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
             ],
         ),
     ]
+
+
+def _version(model: dict[str, Any]) -> str:
+    """What serves, and what `edgeagent model rollback` would bring back: `1.1.0, before activity 1.0.0`."""
+    version, previous = model["version"], model["previous"]
+    return f"{version}, before {previous}" if previous else str(version)
 
 
 def _state(sensor: dict[str, Any]) -> str:
