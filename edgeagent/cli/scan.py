@@ -97,7 +97,8 @@ def show(found: Findings) -> None:
         devices = [device for device in found.devices if device.kind == kind]
         if not devices:
             continue
-        table = Table(title, "", box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+        table = Table(title, box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+        table.add_column("", overflow="fold")  # a name that is cut off cannot be copied
         for device in devices:
             table.add_row(Text(_short(device), style="bold", no_wrap=True), Text.assemble(*_said(device)))
         console.print(table)
@@ -108,7 +109,7 @@ def show(found: Findings) -> None:
     if found.left:
         console.print("left alone:", style="dim")
         for left in found.left:
-            console.print(Text(f"  {left.place}: {left.reason}", style="dim"))
+            console.print(Text(f"  {left.place}: {left.reason}", style="dim"), soft_wrap=True)
     if any(device.sensor for device in found.devices):
         console.print("`edgeagent scan --yaml` prints these as `sensors:` for a config.", style="dim")
 

@@ -128,6 +128,16 @@ def test_the_table_names_what_was_found(
     assert "i2c-1 0x68" in out
     assert "MPU-6050" in out
     assert "in use by minicom (pid 812)" in out
+
+
+def test_no_name_is_cut_off_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["scan", "--fake", "demo", "--listen", "0 s"]) == cli.OK
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert "-usb-0:1.5:1.0-port0" in "".join(out.split())
     assert "left alone:" in out
 
 
