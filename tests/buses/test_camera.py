@@ -138,6 +138,18 @@ def test_a_folder_gives_its_pictures_by_name_over_and_over_with_the_clocks_time(
     assert taken[0] == Still(picture(RED), 7 * NS_PER_S, 7 * NS_PER_S, skipped=0)
 
 
+def test_of_a_file_that_no_camera_made_no_more_is_read_than_a_picture_may_have(tmp_path: Path) -> None:
+    with (tmp_path / "film.jpg").open("wb") as file:
+        file.truncate(5_000_000_000)
+    folder = FolderCamera(str(tmp_path), VirtualClock())
+    folder.open()
+    taken = folder.take(0)
+    assert taken is not None
+    assert len(taken.data) < 16_000_000
+    with pytest.raises(DeviceFault, match="more than 15 MB"):
+        examine(taken.data)
+
+
 def test_a_folder_that_vanishes_is_gone_and_one_without_pictures_says_what_it_wants(tmp_path: Path) -> None:
     folder = FolderCamera(str(tmp_path / "in"), VirtualClock())
     with pytest.raises(DeviceGone, match="cannot be read"):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+MAX_BYTES = 15_000_000  # of a picture's file; the receiver of a sample takes 16 MB at most
+
 
 class Still(NamedTuple):
     """One picture: the file as it came (JPEG, PNG or BMP).

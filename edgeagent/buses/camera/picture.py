@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from edgeagent.buses.camera import MAX_BYTES
 from edgeagent.errors import DeviceFault
 
 FORMATS = ("JPEG", "PNG", "BMP")  # each decoder that is not asked is one that cannot be attacked
@@ -29,8 +30,10 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error,
 def examine(data: bytes, where: str = "") -> None:
     """Look at the head and the end of a picture, without unpacking it: it takes 0.05 ms.
 
-    Raises DeviceFault for what is no picture, is cut short, or too large to unpack.
+    Raises DeviceFault for what is no picture, is cut short, or too large to keep or to unpack.
     """
+    if len(data) > MAX_BYTES:
+        raise DeviceFault(f"a picture of more than {MAX_BYTES // 10**6} MB", where=where)
     with _opened(data, where) as picture:
         if picture.format == "BMP":
             is_whole = len(data) >= int.from_bytes(data[2:6], "little")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from edgeagent.buses.camera import Still
+from edgeagent.buses.camera import MAX_BYTES, Still
 from edgeagent.errors import DeviceDenied, DeviceFault, DeviceGone
 from edgeagent.timebase import Clock
 
 TIMEOUT_S = 5.0  # for the connection, and between any two pieces of the picture
 LONGEST_S = 10.0
-MAX_BYTES = 15_000_000  # what the receiver of a sample takes at most is 16 MB
 PIECE_BYTES = 65536
 
 

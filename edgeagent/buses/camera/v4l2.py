@@ -55,10 +55,8 @@ class V4l2Camera:
     def take(self, wait_ns: int) -> Still | None:
         if self._capture is None:
             raise DeviceFault("the camera is not open", where=self.name)
-        newest = None
         try:
-            while self._poll.poll(self._clock.real_s(wait_ns) * 1000 if newest is None else 0):
-                newest = self._capture.buffer.raw_read()
+            newest = self._newest(self._clock.real_s(wait_ns) * 1000)
         except OSError as e:
             raise self._fault(e) from e
         return None if newest is None else self._still(newest)
@@ -70,6 +68,19 @@ class V4l2Camera:
             if part is not None:
                 with suppress(OSError, ValueError):  # it may have gone already
                     part.close()
+
+    def _newest(self, wait_ms: float) -> Any:
+        """What lies in the buffers; if all were full the driver has dropped what came after, so wait for the next."""
+        newest = None
+        for _ in range(_BUFFERS):
+            if not self._poll.poll(0):
+                break
+            newest = self._capture.buffer.raw_read()
+        else:
+            return self._capture.buffer.raw_read() if self._poll.poll(wait_ms) else newest
+        if newest is None and self._poll.poll(wait_ms):
+            newest = self._capture.buffer.raw_read()
+        return newest
 
     def _still(self, frame: Any) -> Still:
         """The kernel numbers every frame, fetched or not, and stamps it by CLOCK_MONOTONIC."""
