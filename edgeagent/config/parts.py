@@ -37,6 +37,8 @@ def find(folder: str, name: str) -> ModuleType:
             return importlib.import_module(f"edgeagent.{folder}.{name}")
         module: ModuleType = _foreign(folder)[name].load()
     except ImportError as e:
+        if e.name and e.name.partition(".")[0] == "edgeagent":
+            raise  # a file of ours that is not whole: no package would mend that
         raise ConfigFault(
             f"{name!r} cannot be loaded: {e}",
             hint=f"Install what it needs: pip install {_package(e.name)}." if e.name else "",
