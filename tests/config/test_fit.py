@@ -51,6 +51,41 @@ def test_an_output_with_a_number_as_its_safe_value_takes_numbers(tmp_path: Path)
     assert "fan takes numbers, expected a number" in said(tmp_path, IMU + fan % "on")[0]
 
 
+CAMERA = DEVICE + "sensors: {front: {driver: camera, folder: pictures, rate: 5 Hz}}\n"
+
+
+def eye(folder: Path) -> None:
+    """A bundle that takes pictures, as far as `check` looks."""
+    folder.mkdir(parents=True)
+    text = (own_bundles() / "activity" / "bundle.yaml").read_text()
+    head, _, tail = text.partition("input:\n")
+    pixel = ", ".join(f"{{name: {colour}, unit: '1'}}" for colour in ("red", "green", "blue"))
+    of_pictures = f"  channels: [{pixel}]\n  shape: [96, 96]\n  rate: 1 Hz\n  window: 1 s\n  hop: 1 s\n"
+    of_pictures += "  scaling: {mean: [0, 0, 0], std: [1, 1, 1]}\n"
+    (folder / "bundle.yaml").write_text(head + "input:\n" + of_pictures + tail[tail.index("output:") :])
+    for file in ("activity_int8.tflite", "golden.npz"):
+        (folder / file).touch()
+
+
+def test_a_model_of_pictures_wants_a_camera_and_a_camera_a_model_of_pictures(tmp_path: Path) -> None:
+    eye(tmp_path / "models" / "eye")
+    models = "models: {eye: {bundle: eye}, activity: {bundle: activity}}\n"
+    pipe = "pipelines: {p: {input: %s, model: %s}}\n"
+    assert said(tmp_path, CAMERA + models + pipe % ("front", "eye")) == []
+    (fault,) = said(tmp_path, IMU + models + pipe % ("imu", "eye"))
+    assert "the model takes pictures, expected a camera, and this sensor is none" in fault
+    (fault,) = said(tmp_path, CAMERA + models + pipe % ("front", "activity"))
+    assert "the model wants channel acc_x, expected one of the sensor's: file_size" in fault
+
+
+def test_a_rule_names_a_cameras_file_size_and_what_its_model_says_and_no_colour(tmp_path: Path) -> None:
+    eye(tmp_path / "models" / "eye")
+    text = CAMERA + "models: {eye: {bundle: eye}}\npipelines: {p: {input: front, model: eye}}\n"
+    rule = "rules: {r: {when: %s, do: [capture: {before: 5 s}]}}\n"
+    assert said(tmp_path, text + rule % "front.file_size < 5000 and p.score > 0.5") == []
+    assert "nothing is called front.red" in said(tmp_path, text + rule % "front.red > 5")[0]
+
+
 def test_a_syntax_error_is_not_followed_by_what_the_parts_lack(tmp_path: Path) -> None:
     (only,) = said(tmp_path, "sensors: {")
     assert "not YAML" in only
