@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from edgeagent.agent.clock import RealClock
-from edgeagent.agent.watch import Watch
+from edgeagent.agent.watch import Series, Watch
 from edgeagent.buses import Buses
 from edgeagent.cli import FAULTS, OK, Duration
 from edgeagent.cli._attached import draft_of, refuse_if_an_agent_has, sensor_of
@@ -118,8 +118,8 @@ def _plainly(watch: Watch, for_s: float | None, *, quiet: bool) -> None:
         watch.step()
         if not quiet and watch.elapsed_s >= next_s:
             next_s = int(watch.elapsed_s) + 1.0
-            values = "  ".join(f"{s.name} {_number(s.last)} {s.unit}".rstrip() for s in watch.series)
-            print(f"{watch.elapsed_s:8.1f} s  {watch.state:<9} {watch.reason or values}", flush=True)
+            values = "  ".join(f"{s.name} {_number(s.last)} {_unit(s)}".rstrip() for s in watch.series)
+            print(f"{watch.elapsed_s:8.1f} s  {watch.state:<12} {watch.reason or values}", flush=True)
 
 
 def _live(watch: Watch, for_s: float | None) -> None:
@@ -151,7 +151,7 @@ def _view(watch: Watch) -> Group:
     for s in watch.series:
         numbers = (Text(_number(value)) for value in (s.last, s.low, s.high))
         table.add_row(
-            Text(s.name, style="bold"), Text(s.unit), *numbers, Text(_curve(watch.recent(s)), style="cyan")
+            Text(s.name, style="bold"), Text(_unit(s)), *numbers, Text(_curve(watch.recent(s)), style="cyan")
         )
     errors = ", ".join(f"{cause} {n}" for cause, n in watch.errors().items() if n and isinstance(n, int))
     lines = [Text(f"errors: {errors}", style="yellow")] if errors else []
@@ -190,4 +190,9 @@ def _curve(values: list[float | None]) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if isnan(value) else f"{value:.4g}"
+    return "-" if isnan(value) else f"{value:.6g}"  # a place to 10 m, a pressure to the pascal
+
+
+def _unit(series: Series) -> str:
+    """A count's unit is 1, which is not shown to people."""
+    return "" if series.unit == "1" else series.unit

@@ -100,6 +100,17 @@ def test_read_in_a_pipe_prints_a_line_a_second(config: Path, capsys: pytest.Capt
     assert "m/s2" in line
 
 
+def test_a_place_is_shown_to_ten_metres_and_a_count_without_a_unit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gps.yaml"
+    file.write_text('device: {id: x}\nsensors: {gps: {driver: nmea, port: "fake:gps"}}\n')
+    assert cli.main(["sensors", "read", "gps", "-c", str(file), "--for", "3100 ms"]) == cli.OK
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "latitude 48.1173 deg" in last
+    assert "satellites 8  hdop 0.9" in last
+
+
 def test_read_on_a_terminal_draws_a_table_with_a_curve(config: Path) -> None:
     screen, terminal = os.openpty()
     arguments = ["sensors", "read", "imu", "-c", str(config), "--for", "1500 ms"]
