@@ -48,6 +48,7 @@ test: $(VENV)/.dev test-tflite-runtime  ## the whole test suite, the inference t
 	@$(call debian,PATH=$$PATH:/usr/sbin command -v i2cdetect,i2c-tools)
 	@$(call debian,PATH=$$PATH:/usr/sbin command -v mosquitto,mosquitto)
 	@$(call debian,PATH=$$PATH:/usr/sbin command -v nats-server,nats-server)
+	@$(call debian,PATH=$$PATH:/usr/sbin command -v iptables,iproute2 iptables)
 	$(RUN)/pytest $(ARGS)
 
 # The runtime of 32-bit Raspberry Pi OS: nothing newer than Python 3.11 and numpy 1.

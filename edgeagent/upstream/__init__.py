@@ -17,6 +17,9 @@ from typing import NamedTuple, Protocol
 from edgeagent.errors import UpstreamFault
 from edgeagent.records import Priority
 
+SLOWEST_BYTES_PER_S = 20_000
+"""A link may be as slow: whoever waits for an answer waits so much longer for what was sent."""
+
 
 class Result(NamedTuple):
     """What became of a batch, by record id. What is in neither was kept back, and is sent again."""
@@ -26,6 +29,8 @@ class Result(NamedTuple):
     """The reason for each."""
     fault: UpstreamFault | None = None
     """Why the rest was kept, where that can be said; the sender pauses then, as if it had been raised."""
+    unfinished: bool = False
+    """Part of a record has arrived: it was kept, and the next send goes on with it, if nothing of more worth waits."""
 
 
 class Advice(NamedTuple):

@@ -16,6 +16,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeagent.errors import UpstreamFault
+from edgeagent.upstream import SLOWEST_BYTES_PER_S
 
 __all__ = ["Connection", "ReasonCode", "Version"]
 
@@ -69,6 +70,8 @@ class Connection:
         self._greeting: ReasonCode | None = None
         self._farewell: ReasonCode | None = None
         self._answers: dict[int, ReasonCode] = {}
+        self._sizes_bytes: dict[int, int] = {}
+        self._under_way_bytes = 0
         self._client = self._make(version, client_id, login, tls)
         try:
             self._open(host, port)
@@ -82,6 +85,8 @@ class Connection:
             info = self._client.publish(topic, payload, qos=1, retain=retain)
         if info.rc:
             raise self._lost()
+        self._sizes_bytes[info.mid] = len(payload)
+        self._under_way_bytes += len(payload)
         return info.mid
 
     def answers(self) -> Mapping[int, ReasonCode]:
@@ -176,6 +181,7 @@ class Connection:
         self, client: Client, userdata: Any, mid: int, reason: ReasonCode, properties: Properties | None
     ) -> None:
         self._answers[mid] = reason
+        self._under_way_bytes -= self._sizes_bytes.pop(mid, 0)
 
     # Reading and writing.
 
@@ -183,9 +189,10 @@ class Connection:
         for _ in range(_MOST_TURNS):
             if done():
                 return
-            if not self._ready(self._timeout_s):
+            patience_s = self._timeout_s + self._under_way_bytes / SLOWEST_BYTES_PER_S
+            if not self._ready(patience_s):
                 raise self._fault(
-                    f"no answer within {self._timeout_s:g} s", "The broker is slow, hangs, or is none."
+                    f"no answer within {patience_s:.1f} s", "The broker is slow, hangs, or is none."
                 )
             self._client.loop_read()
             self._client.loop_write()

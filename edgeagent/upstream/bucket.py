@@ -14,13 +14,13 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from edgeagent.errors import ConfigFault, UpstreamFault
+from edgeagent.upstream import SLOWEST_BYTES_PER_S
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 _HELD = "held"
 _PEM = "a file of certificates in PEM"
-_SLOWEST_BYTES_PER_S = 20_000  # a link may be as slow, and an object still arrives in its time
 _TOO_LARGE = 413
 
 
@@ -96,7 +96,7 @@ class Bucket:
 
     def _store(self, size_bytes: int) -> S3Store:
         """A client whose patience is enough for a size: obstore has one time-out for all of a request."""
-        doublings = math.ceil(math.log2(1 + size_bytes / _SLOWEST_BYTES_PER_S / self._timeout_s))
+        doublings = math.ceil(math.log2(1 + size_bytes / SLOWEST_BYTES_PER_S / self._timeout_s))
         if doublings not in self._stores:
             self._stores[doublings] = self._open(self._timeout_s * 2**doublings)
         return self._stores[doublings]

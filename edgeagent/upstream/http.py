@@ -6,6 +6,7 @@ import ipaddress
 import ssl
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from io import BytesIO
 from itertools import islice
 from urllib.parse import quote, urlsplit
 
@@ -24,7 +25,7 @@ from urllib3.exceptions import (
 from edgeagent.config.quantities import FilePath, Seconds
 from edgeagent.config.secrets import Secret
 from edgeagent.errors import ConfigFault, UpstreamFault
-from edgeagent.upstream import Advice, Result
+from edgeagent.upstream import SLOWEST_BYTES_PER_S, Advice, Result
 from edgeagent.upstream.codec import decode_answer, encode_batch
 
 PATH = "/v1/records"
@@ -79,9 +80,7 @@ class Http:
         self._headers = {"Content-Type": "application/msgpack", "Edgeagent-Device": quote(device, safe="")}
         if options.token:
             self._headers["Authorization"] = f"Bearer {options.token.reveal()}"
-        self._pool = urllib3.PoolManager(
-            timeout=options.timeout, retries=False, maxsize=1, ssl_context=_trust(options)
-        )
+        self._pool = urllib3.PoolManager(retries=False, maxsize=1, ssl_context=_trust(options))
 
     def send(self, batch: Mapping[str, bytes]) -> Result:
         """As the contract says. A batch that is too large for the receiver is sent by halves."""
@@ -123,19 +122,28 @@ class Http:
 
     def _post(self, body: bytes) -> tuple[int, bytes, Mapping[str, str]]:
         """Status, body and headers of the answer. Raises UpstreamFault."""
+        patience_s = (
+            self._timeout_s + len(body) / SLOWEST_BYTES_PER_S
+        )  # the kernel takes more than it has sent
         try:
             answer = self._pool.request(
-                "POST", self._url, body=body, headers=self._headers, redirect=False, preload_content=False
+                "POST",
+                self._url,
+                body=BytesIO(body),  # goes by pieces: the time-out is for each
+                headers=self._headers | {"Content-Length": str(len(body))},
+                redirect=False,
+                preload_content=False,
+                timeout=urllib3.Timeout(connect=self._timeout_s, read=patience_s),
             )
             try:
                 text = answer.read(_MAX_ANSWER_BYTES)
             finally:
                 answer.close()  # the connection too, but only if there is more to read: it is released otherwise
         except (HTTPError, OSError) as e:
-            raise self._broken(e) from e
+            raise self._broken(e, patience_s) from e
         return answer.status, text, answer.headers
 
-    def _broken(self, error: Exception) -> UpstreamFault:
+    def _broken(self, error: Exception, patience_s: float) -> UpstreamFault:
         """No answer came: why."""
         if isinstance(error, NameResolutionError):
             return self._fault(
@@ -152,9 +160,7 @@ class Http:
                 f"nothing answers within {self._timeout_s:g} s", hint="Check the network and `url`."
             )
         if isinstance(error, ReadTimeoutError):
-            return self._fault(
-                f"no answer within {self._timeout_s:g} s", hint="The receiver is slow, or hangs."
-            )
+            return self._fault(f"no answer within {patience_s:.1f} s", hint="The receiver is slow, or hangs.")
         if isinstance(error, SSLError):
             return self._insecure(error.args[0] if error.args else error)
         if isinstance(error, ProtocolError):

@@ -44,8 +44,9 @@ class Broker:
 
     ready: str
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
         self.port = free_port()
+        self.host = host
         self.log = folder / "broker.log"
         self.start()
 
@@ -54,7 +55,7 @@ class Broker:
 
     @property
     def url(self) -> str:
-        return f"mqtt://127.0.0.1:{self.port}"
+        return f"mqtt://{self.host}:{self.port}"
 
     def start(self) -> None:
         """Returns when it is listening: it says so in its log."""
@@ -84,12 +85,12 @@ class Mosquitto(Broker):
     ready = "running"
 
     def __init__(self, folder: Path, *lines: str, host: str = "127.0.0.1") -> None:
-        self._config, self._lines, self._host = folder / "mosquitto.conf", lines or PLAIN, host
-        super().__init__(folder)
+        self._config, self._lines = folder / "mosquitto.conf", lines or PLAIN
+        super().__init__(folder, host)
 
     def command(self) -> list[str]:
         user = f"user {os.environ.get('USER', 'root')}" if os.getuid() == 0 else ""
-        self._config.write_text("\n".join([f"listener {self.port} {self._host}", user, *self._lines, ""]))
+        self._config.write_text("\n".join([f"listener {self.port} {self.host}", user, *self._lines, ""]))
         return [program("mosquitto"), "-c", str(self._config), "-v"]
 
 
@@ -134,7 +135,7 @@ class Listener:
         client.on_disconnect = lambda *_: gone.set()
         client.on_message = self._heard
         client.on_subscribe = lambda *_: subscribed.set()
-        client.connect("127.0.0.1", self._broker.port)
+        client.connect(self._broker.host, self._broker.port)
         client.subscribe([(self._topics, 0), (MARK, 0)])
         client.loop_start()
         assert subscribed.wait(PATIENCE_S), self._broker.log.read_text()
