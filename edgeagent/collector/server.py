@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 import socket
 import sys
 from contextlib import suppress
@@ -12,11 +13,13 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any
 
-from edgeagent.collector.store import Store
+from edgeagent.collector.store import Refusal, Store
+from edgeagent.collector.uploads import MAX_BYTES, Refused, Uploads
 from edgeagent.errors import StorageFault
-from edgeagent.upstream.codec import decode_batch, encode_answer
+from edgeagent.upstream.codec import decode_batch, decode_reference, encode_answer
 
-PATH = "/v1/records"
+PATH, BLOB_PATH = "/v1/records", "/v1/blobs/"
+_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", re.ASCII)
 MAX_BODY_BYTES = 16_000_000
 IDLE_S = 60.0
 _MAX_LENGTH_DIGITS = 18
@@ -43,6 +46,7 @@ class Server(ThreadingTCPServer):
         self, store: Store, host: str, port: int, token: str = "", max_body_bytes: int = MAX_BODY_BYTES
     ) -> None:
         self.store, self.token, self.max_body_bytes = store, token, max_body_bytes
+        self.uploads = Uploads(store.folder / "uploads")
         self._connections: set[Any] = set()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -96,31 +100,98 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._receive()
 
+    def do_HEAD(self) -> None:
+        """How much of an upload is here."""
+        try:
+            offset = self.server.uploads.offset(self._blob())
+        except ValueError:
+            return self._answer(HTTPStatus.NOT_FOUND, b"")
+        if not self._is_allowed():
+            return self._answer(HTTPStatus.UNAUTHORIZED, b"")
+        return self._answer(HTTPStatus.OK, b"", offset)
+
+    def do_PUT(self) -> None:
+        """The next piece of one."""
+        if not self._is_allowed():
+            return self._refuse(HTTPStatus.UNAUTHORIZED, "the token is missing or wrong")
+        place = _RANGE.fullmatch(self.headers.get("Content-Range", ""))
+        if not place:
+            return self._refuse(
+                HTTPStatus.BAD_REQUEST, "a piece needs a Content-Range: bytes FIRST-LAST/TOTAL"
+            )
+        first, last, total = map(int, place.groups())
+        if total > MAX_BYTES:
+            return self._refuse(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a record has {MAX_BYTES} bytes at most"
+            )
+        if (piece := self._body()) is None:
+            return None
+        if len(piece) != last - first + 1:
+            return self._answer(HTTPStatus.BAD_REQUEST, _error("Content-Range and Content-Length disagree"))
+        try:
+            offset = self.server.uploads.add(self._blob(), first, total, piece)
+        except Refused as e:
+            return self._answer(HTTPStatus.CONFLICT, _error(str(e)), e.offset)
+        except ValueError as e:
+            return self._answer(HTTPStatus.NOT_FOUND, _error(str(e)))
+        except StorageFault as e:
+            return self._answer(HTTPStatus.INSUFFICIENT_STORAGE, _error(str(e)))
+        return self._answer(HTTPStatus.OK, b"", offset)
+
+    def _blob(self) -> str:
+        """The name that the path gives; "" if it gives none."""
+        return self.path.removeprefix(BLOB_PATH) if self.path.startswith(BLOB_PATH) else ""
+
     def _is_allowed(self) -> bool:
         wanted = f"Bearer {self.server.token}".encode()
         return not self.server.token or hmac.compare_digest(
             self.headers.get("Authorization", "").encode(), wanted
         )
 
-    def _receive(self) -> None:
+    def _body(self) -> bytes | None:
+        """The whole of what was sent; None if that was answered already, or is not to be answered."""
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit() and len(length) <= _MAX_LENGTH_DIGITS):
-            return self._refuse(HTTPStatus.LENGTH_REQUIRED, "a batch needs a Content-Length")
+            self._refuse(HTTPStatus.LENGTH_REQUIRED, "a batch needs a Content-Length")
+            return None
         if int(length) > self.server.max_body_bytes:
-            return self._refuse(
+            self._refuse(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a batch has {self.server.max_body_bytes} bytes at most"
             )
+            return None
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             self.close_connection = True
             return None
+        return body
+
+    def _receive(self) -> None:
+        if (body := self._body()) is None:
+            return None
         try:
-            refusals = self.server.store.add(decode_batch(body))
+            refusals = self._store(decode_batch(body))
+        except LookupError as e:
+            return self._answer(HTTPStatus.CONFLICT, _error(str(e.args[0])))
         except ValueError as e:
             return self._answer(HTTPStatus.BAD_REQUEST, _error(f"not a batch of records: {e}"))
         except StorageFault as e:
             return self._answer(HTTPStatus.INSUFFICIENT_STORAGE, _error(str(e)))
         return self._answer(HTTPStatus.OK, encode_answer(refusals))
+
+    def _store(self, payloads: list[bytes]) -> list[Refusal]:
+        """Each record, or what was uploaded before and is referred to. Raises LookupError if that is not here."""
+        references = {
+            at: found for at, payload in enumerate(payloads) if (found := decode_reference(payload))
+        }
+        for at, reference in references.items():
+            whole = self.server.uploads.whole(reference.blob)
+            if whole is None:
+                raise LookupError(f"blob {reference.blob} is not here whole")
+            payloads[at] = whole
+        refusals = self.server.store.add(payloads)
+        for reference in references.values():
+            self.server.uploads.forget(reference.blob)
+        return refusals
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         """Answer without having read the body: hang up afterwards."""
@@ -138,10 +209,12 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
         """Say nothing: the answer tells the device, and the dataset tells everyone else."""
 
-    def _answer(self, status: HTTPStatus, body: bytes) -> None:
+    def _answer(self, status: HTTPStatus, body: bytes, offset: int | None = None) -> None:
         self.send_response_only(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        if offset is not None:
+            self.send_header("Edgeagent-Offset", str(offset))
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()

@@ -20,6 +20,7 @@ MAX_ID_LENGTH = 200
 _MAX_FILE_NAME = 200
 
 _ID = re.compile(r"[^/\x00-\x1f\x7f]+/[0-9a-f]{12}/[1-9][0-9]{0,17}")
+_BLOB = b"\xa4blob"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
@@ -28,12 +29,20 @@ class _Head(msgspec.Struct, frozen=True):
     clock: ClockState
 
 
+class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A record that is not in the batch, but was uploaded before under the SHA-256 of its MessagePack."""
+
+    id: str
+    blob: str
+
+
 class _Answer(msgspec.Struct, frozen=True):
     results: list[str]
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(_Head).decode
+_decode_reference = msgspec.msgpack.Decoder(Reference).decode
 _decode_record = msgspec.msgpack.Decoder(Record).decode
 _decode_batch = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
@@ -69,6 +78,21 @@ def decode_batch(body: bytes) -> list[bytes]:
         return [bytes(raw) for raw in _decode_batch(body)]
     except RecursionError as e:
         raise ValueError("nested too deeply") from e
+
+
+def encode_reference(record_id: str, sha256: str) -> bytes:
+    """What stands in a batch for a record that has been uploaded in pieces."""
+    return _encode({"id": record_id, "blob": sha256})
+
+
+def decode_reference(payload: bytes) -> Reference | None:
+    """The same; None if it is something else."""
+    if _BLOB not in payload[: 2 * MAX_ID_LENGTH]:  # nearly all are records
+        return None
+    try:
+        return _decode_reference(payload)
+    except (ValueError, RecursionError):
+        return None
 
 
 def decode_record(payload: bytes) -> Record:

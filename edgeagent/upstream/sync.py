@@ -65,7 +65,7 @@ def sync_once(
         queue.settle(upstream, accepted, rejected, kept)
     if result.fault:
         raise result.fault
-    if not accepted and not rejected:
+    if not accepted and not rejected and not result.unfinished:
         raise UpstreamFault("the receiver answers, but neither takes nor refuses any record", where=upstream)
     return Report(len(batch), len(accepted), len(rejected), sink.bytes_sent - before)
 
