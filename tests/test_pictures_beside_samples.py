@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from edgeagent.actuators.guard import Guard
+from edgeagent.conditioning import valid
+from edgeagent.conditioning.chain import Conditions
 from edgeagent.config.schema import Part, Rule, Sampling
 from edgeagent.decisions import capture
 from edgeagent.decisions.rules import Rules
@@ -120,7 +122,12 @@ def test_pictures_go_with_the_samples_that_the_ring_lets_go_of() -> None:
 # --- through the core ---------------------------------------------------------------------------------
 
 
-def core(keep: float = 0.0, rules: dict[str, Rule] | None = None, per_day: int = 20_000_000) -> Core:
+def core(
+    keep: float = 0.0,
+    rules: dict[str, Rule] | None = None,
+    per_day: int = 20_000_000,
+    conditions: dict[str, Conditions] | None = None,
+) -> Core:
     plan = PipelinePlan("door", ("front",), STILL, 0.5, 0.2, Report("all"), MODEL)
     policies = {"some": Part("uniform", uniform.Options(uniform=keep))} if keep else {}
     sampling = Sampling(policies=policies)
@@ -134,7 +141,7 @@ def core(keep: float = 0.0, rules: dict[str, Rule] | None = None, per_day: int =
         Guard({}),
         capture_s=2.0,
         truths={},
-        conditions={},
+        conditions=conditions or {},
     )
     made.layout("front", CAMERA, 0)
     return made
@@ -152,6 +159,15 @@ def test_a_picture_that_failed_is_not_predicted_on_and_its_gap_is_told_with_the_
     assert [d.body["skipped"] for d in effects.drafts] == ["missing"]
     (gap,) = [d for d in c.end(NS_PER_S) if d.kind == "gap"]
     assert (gap.body["lost"], gap.body["reasons"]) == (1, ["cut short"])
+
+
+def test_a_filter_on_the_size_finds_the_covered_lens_and_its_picture_is_not_seen() -> None:
+    covered = valid.Options(min=15.0)
+    c = core(conditions={"front": {"file_size": [Part("valid", covered)]}})
+    assert c.block(block(0), 0).requests
+    effects = c.block(block(1, size_bytes=10), PERIOD_NS)
+    assert effects.requests == []
+    assert [d.body["skipped"] for d in effects.drafts] == ["missing"]
 
 
 def test_a_sample_is_the_file_as_the_camera_made_it() -> None:
@@ -172,9 +188,9 @@ def test_a_sample_is_the_file_as_the_camera_made_it() -> None:
 
 
 def test_the_budget_is_charged_the_size_of_the_file() -> None:
-    c = core(keep=1.0, per_day=24 * 1000)  # an hour's share is 1000 bytes
+    c = core(keep=1.0, per_day=24 * 16_000)  # an hour's share is 16 kB; a record has 1 kB around its picture
     for number in range(8):
-        c.block(block(number, size_bytes=300), number * PERIOD_NS)
+        c.block(block(number, size_bytes=4000), number * PERIOD_NS)
         c.arrival(Arrival("door", number + 1, (1.0,), "m.tflite", "cpu"), number * PERIOD_NS)
     counters = c.sampling_counters()
     assert (counters["kept.some"], counters["refused"]) == (3, 5)

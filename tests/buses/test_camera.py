@@ -176,6 +176,11 @@ class NetworkCamera(BaseHTTPRequestHandler):
         if self.path == "/guarded" and self.headers["Authorization"] != "Basic YWRtaW46c2VjcmV0":
             self.send_error(401)
             return
+        if self.path == "/digest":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Digest realm="camera", nonce="1"')
+            self.end_headers()
+            return
         body = picture(form="JPEG")
         status = 200 if self.path in ("/snapshot", "/guarded", "/cut", "/endless") else 404
         self.send_response(status)
@@ -234,6 +239,7 @@ def test_user_and_password_open_a_guarded_camera_and_stand_in_no_fault(server: H
     ("path", "kind", "what"),
     [
         ("/nothing", DeviceFault, "HTTP 404"),
+        ("/digest", DeviceDenied, "login by Digest; expected Basic"),
         ("/cut", DeviceGone, "does not answer"),
         ("/endless", DeviceFault, "more than 15 MB"),
     ],

@@ -36,7 +36,7 @@ class SnapshotCamera:
         try:
             answer = self._pool.request("GET", self.name, headers=self._headers, preload_content=False)
             try:
-                self._judge(answer.status)
+                self._judge(answer.status, answer.headers.get("WWW-Authenticate", ""))
                 answered_ns = self._clock.now_ns()
                 data = self._body(answer)
             finally:
@@ -52,7 +52,14 @@ class SnapshotCamera:
         if pool is not None:
             pool.clear()
 
-    def _judge(self, status: int) -> None:
+    def _judge(self, status: int, wanted: str) -> None:
+        if status == 401 and wanted.lower().startswith("digest"):
+            raise DeviceDenied(
+                "wants a login by Digest",
+                where=self.name,
+                expected="Basic",
+                hint="Let the camera take that too, or find its address of snapshots without a login.",
+            )
         if status in (401, 403):
             raise DeviceDenied(
                 f"refuses (HTTP {status})", where=self.name, hint="Give it `user:` and `password:`."
