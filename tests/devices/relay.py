@@ -9,10 +9,10 @@ from threading import Event, Thread
 
 class Relay:
     """Passes bytes on. `asks` and `answers` are its gates: while one is shut, what comes waits there, whatever
-    becomes of its sender."""
+    becomes of its sender, and `holds` is set."""
 
     def __init__(self, target_port: int) -> None:
-        self.asks, self.answers = Event(), Event()
+        self.asks, self.answers, self.holds = Event(), Event(), Event()
         self.asks.set()
         self.answers.set()
         self.port, self._target_port = 0, target_port
@@ -42,13 +42,15 @@ class Relay:
                 near, _ = listener.accept()
                 far = socket.create_connection(("127.0.0.1", self._target_port))
                 self._lines += [near, far]
-                Thread(target=_pass_on, args=(near, far, self.asks), daemon=True).start()
-                Thread(target=_pass_on, args=(far, near, self.answers), daemon=True).start()
+                Thread(target=_pass_on, args=(near, far, self.asks, self.holds), daemon=True).start()
+                Thread(target=_pass_on, args=(far, near, self.answers, self.holds), daemon=True).start()
 
 
-def _pass_on(source: socket.socket, sink: socket.socket, gate: Event) -> None:
+def _pass_on(source: socket.socket, sink: socket.socket, gate: Event, holds: Event) -> None:
     with suppress(OSError):
         while data := source.recv(65536):
+            if not gate.is_set():
+                holds.set()
             gate.wait()
             sink.sendall(data)
         gate.wait()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +11,13 @@ from threading import Thread
 from typing import Any, Protocol
 
 import pytest
+from device_at_work import Device
 from mosquitto import PLAIN, Listener, Mosquitto, ids
 
 from edgeagent.collector.dataset import lines
 from edgeagent.collector.server import Server
 from edgeagent.collector.store import Store
 
-HERE = Path(__file__).parent
 SLOW = "160kbit"  # 20 kB/s
 
 
@@ -118,44 +116,6 @@ class Broker:
 FAR_ENDS: dict[str, Callable[[Path, str], FarEnd]] = {"http": Collector, "mqtt": Broker}
 
 
-class Device:
-    """`device_at_work.py` in the namespace."""
-
-    def __init__(self, wire: Wire, folder: Path, upstream: str) -> None:
-        config = folder / "edgeagent.yaml"
-        config.write_text(f"device: {{id: press-07}}\nstate: state\nupstream: {{far: {{{upstream}}}}}\n")
-        enter = ["ip", "netns", "exec", wire.namespace]
-        self._process = subprocess.Popen(
-            [*enter, sys.executable, str(HERE / "device_at_work.py"), str(config)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
-        )
-
-    def tell(self, what: str) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(f"{what}\n")
-        self._process.stdin.flush()
-
-    def wait(self, until: Callable[[dict[str, Any]], Any], *, hurry: bool = False) -> dict[str, Any]:
-        """Read what it says until that is so; the test's own deadline is the only one."""
-        assert self._process.stdout
-        for line in self._process.stdout:
-            if until(status := json.loads(line)):
-                return dict(status)
-            if hurry:
-                self.tell("hurry")
-        raise AssertionError("the device's process has ended")
-
-    def close(self) -> None:
-        self.tell("stop")
-        assert self._process.wait(30) == 0
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe
-            pipe.close()
-
-
 class Site:
     """Wire, receiver and device."""
 
@@ -180,7 +140,8 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     with closing(wire):
         far_end = FAR_ENDS[request.param](tmp_path, wire.address)
         with closing(far_end):
-            device = Device(wire, tmp_path, far_end.upstream)
+            enter = ("ip", "netns", "exec", wire.namespace)
+            device = Device(tmp_path, far_end.upstream, *enter)
             with closing(device):
                 device.tell("put 100")
                 device.wait(lambda status: status["delivered"] == 100)
