@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import ssl
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from io import BytesIO
 from itertools import islice
+from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -26,11 +29,16 @@ from edgeagent.config.quantities import FilePath, Seconds
 from edgeagent.config.secrets import Secret
 from edgeagent.errors import ConfigFault, UpstreamFault
 from edgeagent.upstream import SLOWEST_BYTES_PER_S, Advice, Result
-from edgeagent.upstream.codec import decode_answer, encode_batch
+from edgeagent.upstream.codec import decode_answer, encode_batch, encode_reference
 
 PATH = "/v1/records"
+BLOB_PATH = "/v1/blobs/"
+PIECE_BYTES = 100_000  # of a record that is larger: five seconds at 20 kB/s
+MOST_PIECES = 50
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _MAX_ANSWER_BYTES = 4_000_000
-_TOO_LARGE = 413
+_MAX_DIGITS = 16
+_OK, _TOO_LARGE = 200, 413
 _OUR_CLOCK = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED
 _LONGEST_RETRY_S = 6 * 3600.0  # whatever a receiver asks for
 
@@ -69,12 +77,22 @@ def build(name: str, options: Options, device: str) -> Http:
     return Http(options, device)
 
 
+class _Upload(NamedTuple):
+    """What is under way in pieces, and how much of it is there."""
+
+    sha256: str
+    offset: int
+
+
 class Http:
     """POSTs batches to one receiver over a connection that is kept."""
 
     def __init__(self, options: Options, device: str) -> None:
         self.bytes_sent = 0
-        self._url = options.url.rstrip("/") + PATH
+        self._base_url = options.url.rstrip("/")
+        self._url = self._base_url + PATH
+        self._takes_pieces = True  # until the receiver shows that it does not
+        self._upload: _Upload | None = None
         self._timeout_s = options.timeout
         self._max_body_bytes: int | None = None  # learnt from a receiver that found a batch too large
         self._headers = {"Content-Type": "application/msgpack", "Edgeagent-Device": quote(device, safe="")}
@@ -83,16 +101,65 @@ class Http:
         self._pool = urllib3.PoolManager(retries=False, maxsize=1, ssl_context=_trust(options))
 
     def send(self, batch: Mapping[str, bytes]) -> Result:
-        """As the contract says. A batch that is too large for the receiver is sent by halves."""
+        """As the contract says. A batch that is too large for the receiver is sent by halves, and of a large record
+        a piece at a time, if the receiver can put pieces together.
+        """
+        if len(batch) == 1 and self._takes_pieces:
+            ((record_id, payload),) = batch.items()
+            if len(payload) > PIECE_BYTES and (result := self._send_large(record_id, payload)):
+                return result
+        return self._send_batch(batch)
+
+    def _send_large(self, record_id: str, payload: bytes) -> Result | None:
+        """The next piece, or, if all are there, the word that they are a record. None if it must go whole."""
+        upload, self._upload = self._upload, None  # after a fault the receiver is asked how far it has come
+        sha256 = hashlib.sha256(payload).hexdigest()
+        if upload is None or upload.sha256 != sha256:
+            status, _, headers = self._request("HEAD", self._blob_url(sha256))
+            self._takes_pieces = status == _OK and "Edgeagent-Offset" in headers
+            if not self._takes_pieces:
+                return None
+            upload = _Upload(sha256, self._offset(headers))
+        if upload.offset < len(payload):
+            return self._send_piece(record_id, payload, upload)
+        self._upload = upload
+        result = self._send_batch({record_id: encode_reference(record_id, sha256)})
+        self._upload = None
+        return result
+
+    def _send_piece(self, record_id: str, payload: bytes, upload: _Upload) -> Result:
+        start, total = upload.offset, len(payload)
+        piece = payload[start : start + max(PIECE_BYTES, total // MOST_PIECES)]
+        self.bytes_sent += len(piece)
+        end = start + len(piece)
+        headers = {"Content-Range": f"bytes {start}-{end - 1}/{total}"}
+        status, answer, said = self._request("PUT", self._blob_url(upload.sha256), piece, headers)
+        if status == _TOO_LARGE:
+            return Result(rejected={record_id: f"too large for the receiver ({total} bytes)"})
+        if status != _OK:
+            raise self._refusal(status, answer, said)
+        if self._offset(said) != end:
+            raise self._fault(f"of {end} bytes it says that {self._offset(said)} are there")
+        self._upload = upload._replace(offset=end)
+        return Result(unfinished=True)
+
+    def _blob_url(self, sha256: str) -> str:
+        return f"{self._base_url}{BLOB_PATH}{sha256}"
+
+    def _offset(self, headers: Mapping[str, str]) -> int:
+        said = headers.get("Edgeagent-Offset", "")
+        return int(said) if said.isdecimal() and len(said) < _MAX_DIGITS else 0
+
+    def _send_batch(self, batch: Mapping[str, bytes]) -> Result:
         body, ids = self._body(batch)
         self.bytes_sent += len(body)
-        status, answer, headers = self._post(body)
+        status, answer, headers = self._request("POST", self._url, body)
         if status == _TOO_LARGE:
             if len(ids) == 1:
                 return Result(rejected={ids[0]: f"too large for the receiver ({len(body)} bytes)"})
             self._max_body_bytes = len(body) // 2
-            return self.send(dict(islice(batch.items(), len(ids) // 2)))
-        if status != 200:
+            return self._send_batch(dict(islice(batch.items(), len(ids) // 2)))
+        if status != _OK:
             raise self._refusal(status, answer, headers)
         try:
             return decode_answer(answer, ids)
@@ -120,17 +187,19 @@ class Http:
             payloads.append(payload)
         return encode_batch(payloads), list(batch)[: len(payloads)]
 
-    def _post(self, body: bytes) -> tuple[int, bytes, Mapping[str, str]]:
+    def _request(
+        self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] = NO_HEADERS
+    ) -> tuple[int, bytes, Mapping[str, str]]:
         """Status, body and headers of the answer. Raises UpstreamFault."""
         patience_s = (
             self._timeout_s + len(body) / SLOWEST_BYTES_PER_S
         )  # the kernel takes more than it has sent
         try:
             answer = self._pool.request(
-                "POST",
-                self._url,
+                method,
+                url,
                 body=BytesIO(body),  # goes by pieces: the time-out is for each
-                headers=self._headers | {"Content-Length": str(len(body))},
+                headers=self._headers | {"Content-Length": str(len(body)), **headers},
                 redirect=False,
                 preload_content=False,
                 timeout=urllib3.Timeout(connect=self._timeout_s, read=patience_s),
