@@ -98,6 +98,12 @@ def show(status: dict[str, Any]) -> None:
         console.print(f"last error: {status['last_error']}", style="dim")
 
 
+def _unpredicted(pipeline: dict[str, Any]) -> str:
+    """How many windows, and why: `5: 3 stale, 2 worker`."""
+    causes = ", ".join(f"{n} {cause}" for cause, n in pipeline["causes"].items())
+    return f"{pipeline['unpredicted']}: {causes}" if causes else "0"
+
+
 def _last(pipeline: dict[str, Any]) -> str | None:
     """What its model said last: `running 0.93`, `anomaly 4.1`, `flow 3.2`."""
     told = [pipeline["label"]] if pipeline["label"] else []
@@ -132,7 +138,7 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
                 (
                     name,
                     p["windows"],
-                    p["unpredicted"],
+                    _unpredicted(p),
                     p["skipped"] or _last(p),
                     f"{latency['p50']:.2f} / {latency['p99']:.2f} ms" if latency else None,
                 )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgeagent.records import Float32Array
 
 PROBE_DEADLINE_NS = 60 * NS_PER_S
+_ABORT_EVERY_S = 0.01
 
 
 class Loaded(NamedTuple):
@@ -150,10 +151,9 @@ class ModelEngine(ABC):
 
     def close(self) -> None:
         self._closed = True
-        if not self._lock.acquire(blocking=False):
-            if self._runner is not None:
+        while not self._lock.acquire(timeout=_ABORT_EVERY_S):
+            if self._runner is not None:  # another one, perhaps, than at the time before
                 self._runner.abort()
-            self._lock.acquire()
         self._drop()
         self._drop_probe()
         self._lock.release()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from contextlib import nullcontext
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from edgeagent.inference.backends import open_model
@@ -14,6 +17,10 @@ from edgeagent.timebase import Clock
 
 if TYPE_CHECKING:
     from edgeagent.records import Float32Array
+
+
+_turns: defaultdict[str, Lock] = defaultdict(Lock)
+"""By a delegate's library: its device computes for one model at a time, also where one is being proved."""
 
 
 class Inline(ModelEngine):
@@ -32,6 +39,8 @@ class _Here:
 
     def __init__(self, bundle: Bundle, choice: Choice, threads: int) -> None:
         variant = choice.variant
+        library = choice.accelerator.library
+        self._turn = _turns[library] if library else nullcontext()
         with quiet_stderr():
             self._model = open_model(
                 variant.name, variant.read(), signature(bundle), threads, choice.accelerator
@@ -44,7 +53,8 @@ class _Here:
         return Loaded(self._model.backend, ["everything: the model runs in the agent's own process"])
 
     def predict(self, values: Float32Array) -> Scored:
-        return self._model.predict(values)
+        with self._turn:
+            return self._model.predict(values)
 
     def abort(self) -> None:
         """A call into the runtime cannot be stopped."""

@@ -17,12 +17,12 @@ from edgeagent.agent.threads import Inbox, spawn
 from edgeagent.errors import BundleFault, InferenceFault
 from edgeagent.inference import Answer
 from edgeagent.pipeline import Arrival, ModelPlan, Request
-from edgeagent.records import NS_PER_S, Float32Array
+from edgeagent.records import NS_PER_S, Float32Array, Reading
 
 WINDOW = np.zeros((1, 1), np.float32)
 
 
-PLAN = ModelPlan("m", "tiny", "1.0", {}, "auto", ("rest", "walk"), 0.0)
+PLAN = ModelPlan("m", "tiny", "1.0", {}, "auto", lambda _: Reading(), 0.0)
 
 
 class SlowModel:
@@ -145,7 +145,7 @@ def test_between_two_requests_another_engine_takes_over_and_says_so_with_each_an
         (0, None, "1.0"),
         (1, None, "2.0"),
     ]
-    assert old.closed
+    assert [engine.closed for engine in (old, new)] == [True, False]
     assert lanes.by_model["m"].status()["version"] == "2.0"
     stop(lanes)
     wait_for(lambda: new.closed)
