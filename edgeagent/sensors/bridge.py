@@ -69,7 +69,8 @@ UNITS = {"Cel": "degC", "[degF]": "degF", "Ohm": "ohm", "1": ""}
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`channels` (name: unit) is what the config expects, and all that the board is to send; empty: all it has.
 
-    Without `rate`, the board's own. `firmware` is the range of versions that will do.
+    Without `rate`, the board's own. `firmware` is the range of versions that will do; `board` the unique id of the one
+    that is meant, where two are alike.
     """
 
     port: str
@@ -77,6 +78,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     channels: dict[str, str] = {}
     rate: Hz | None = None
     firmware: str = ""
+    board: str = ""
     fake: FakeDevice = FakeDevice()
 
     def __post_init__(self) -> None:
@@ -295,6 +297,13 @@ class BridgeSensor:
         self._numbers = None
         self._deadline_ns = now_ns + HELLO_WAIT_NS
         options, range_ = self._options, self._options.wanted_firmware()
+        if options.board not in ("", hello.unique_id):
+            self._link.restart()
+            raise self._wrong(
+                f"the board {hello.unique_id} answers",
+                expected=f"the board {options.board}",
+                hint="Have two boards changed their sockets? `edgeagent scan` says which is where.",
+            )
         if range_ is not None and hello.firmware_version not in range_:
             self._link.restart()  # a board that we don't take gets no heartbeat of ours
             raise self._wrong(

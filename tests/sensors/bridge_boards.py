@@ -52,8 +52,9 @@ def make(
     rate: float | None = None,
     firmware: str = "",
     channels: dict[str, str] | None = None,
+    board: str = "",
 ) -> BridgeSensor:
-    options = Options(port=port, channels=channels or {}, rate=rate, firmware=firmware)
+    options = Options(port=port, channels=channels or {}, rate=rate, firmware=firmware, board=board)
     sensor = build("motor", options, Context(clock, Buses(clock)))
     assert isinstance(sensor, BridgeSensor)
     return sensor

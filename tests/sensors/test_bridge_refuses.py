@@ -58,6 +58,21 @@ def test_a_hello_that_disagrees_with_the_config_is_a_wrong_device_that_names_bot
     sensor.close()
 
 
+def test_two_boards_that_are_alike_are_told_apart_by_the_id_in_their_hello(
+    board: VirtualBoard, clock: ScaledClock
+) -> None:
+    sensor = make(board.path, clock, board="virtual-0002")
+    with pytest.raises(
+        WrongDevice,
+        match=r"the board virtual-0001 answers; expected the board virtual-0002.*changed their sockets",
+    ):
+        sensor.open()
+    sensor.close()
+    mine = make(board.path, clock, board="virtual-0001")
+    mine.open()
+    mine.close()
+
+
 def test_a_hello_that_agrees_with_the_config_is_taken(board: VirtualBoard, clock: ScaledClock) -> None:
     sensor = make(board.path, clock, channels={"current": "A", "temperature": "degC"})
     sensor.open()

@@ -62,7 +62,8 @@ def _bridge(data: bytes) -> Speech | None:
         if isinstance(message, Hello):
             channels = ", ".join(channel.name for channel in message.channels)
             name = f"firmware {message.firmware} {message.firmware_version}, over firmware_bridge"
-            return Speech(name, f"HELLO of board {message.unique_id}; channels {channels}", "bridge")
+            why = f"HELLO of board {message.unique_id}; channels {channels}"
+            return Speech(name, why, "bridge", {"board": message.unique_id})
     return Speech("a board of firmware_bridge", f"{len(contents)} good frames", "bridge")
 
 
