@@ -15,7 +15,7 @@ from concurrent.futures import TimeoutError as NoReply
 from contextlib import suppress
 from functools import partial
 from threading import Event, Thread
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import msgspec
 
@@ -33,7 +33,7 @@ from edgeagent.outbox.dispatch import Queued
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.pace import Pace, Reading, written_bytes
 from edgeagent.outbox.writer import Writer
-from edgeagent.records import NS_PER_S, Draft, Priority
+from edgeagent.records import NS_PER_S, Draft, Kind, Priority
 from edgeagent.timebase import Clock, boot_id
 from edgeagent.upstream import Sink
 from edgeagent.upstream.link import Link
@@ -407,6 +407,7 @@ def open_outbox(config: Config, run: str, first_seq: int) -> Outbox:
         newest=_newest(config),
         max_bytes=config.outbox.max_size,
         keep_free_bytes=config.outbox.keep_free,
+        expire_s={kind: s for kind in get_args(Kind) if (s := getattr(config.outbox.expire, kind))},
         first_seq=first_seq,
     )
 

@@ -135,10 +135,22 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     policies: dict[str, PolicyPart] = {}
 
 
+class Expire(msgspec.Struct, frozen=True, kw_only=True):
+    """By kind of record, how old it may become before it is given up instead of sent."""
+
+    prediction: Seconds | None = None
+    event: Seconds | None = None
+    sample: Seconds | None = None
+    health: Seconds | None = None
+    gap: Seconds | None = None
+    audit: Seconds | None = None
+
+
 class Outbox(msgspec.Struct, frozen=True, kw_only=True):
     max_size: Bytes = 1_000_000_000
     keep_free: Bytes = 100_000_000
     flush: Seconds = 1.0
+    expire: Expire = Expire()
 
 
 class LinkBudget(msgspec.Struct, frozen=True, kw_only=True):

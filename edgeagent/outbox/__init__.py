@@ -5,6 +5,7 @@
     routes.py   Routes   who waits for what
     blobs.py    Blobs    large records as files
     room.py     Room     eviction by worth, when room is short
+    expiry.py   Expiry   what has become too old is given up
     damaged.py           what can be read of a file that was set aside, row by row
     salvage.py  Salvage  queues it again
     dispatch.py Dispatch what leaves, in which order, and what becomes of it

@@ -138,9 +138,7 @@ class Desk:
         self._db.executemany("DELETE FROM record WHERE row = ?", [(row,) for row, *_ in gone])
         for _, its_kind, mask, _ in gone:
             deleted[its_kind] += 1
-            for name in ("", *self._routes.names(mask)):
-                self._counts.add("evicted", its_kind, name)
-                self._counts.add("waiting", its_kind, name, -1)
+            self._routes.give_up(its_kind, mask)
         self._blobs.release(file for *_, file in gone)
         return deleted
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ from edgeagent.outbox.blobs import LARGE_BYTES, Blobs
 from edgeagent.outbox.counts import Counters, Counts
 from edgeagent.outbox.desk import Desk, Refused
 from edgeagent.outbox.dispatch import Dispatch, Queued, id_of, rows_of
+from edgeagent.outbox.expiry import Expiry
 from edgeagent.outbox.files import DAMAGED, NAME, fault, is_damage, open_database, set_aside
 from edgeagent.outbox.room import Limit, Room
 from edgeagent.outbox.routes import NONE, Kinds, Routes
@@ -32,6 +34,7 @@ Result = TypeVar("Result")
 _ROWS_A_FILE = 1 << 32  # of one priority: more than will ever be made
 _UPSTREAM_COUNTERS = ("delivered", "rejected", "evicted", "waiting")
 _COUNTERS = ("made", *_UPSTREAM_COUNTERS)
+NEVER: Mapping[Kind, float] = MappingProxyType({})
 _SENT = "sent bytes"  # a counter a link and month
 
 
@@ -49,6 +52,7 @@ class Outbox:
         newest: The kinds of which an upstream gets the newest first, where it wants any so.
         max_bytes: How large it may grow before the least worth makes room; its log takes up to 4 MB more.
         keep_free_bytes: It grows no further once less of the disk is free.
+        expire_s: By kind, how old a record may become before it is given up.
         large_bytes: Records of this size and more become files of their own.
         first_seq: The sequence number to begin with in this run, if the file does not know a later one.
 
@@ -66,6 +70,7 @@ class Outbox:
         newest: Kinds = NONE,
         max_bytes: int,
         keep_free_bytes: int = 0,
+        expire_s: Mapping[Kind, float] = NEVER,
         large_bytes: int = LARGE_BYTES,
         first_seq: int = 1,
     ) -> None:
@@ -80,9 +85,8 @@ class Outbox:
                 self._counts = Counts(self._db)
                 self._blobs = Blobs(self._db, folder, keep=bool(unread(folder)))
                 self._routes = Routes(self._db, self._counts, self._blobs)
-                self._room = Room(
-                    self._db, self._counts, self._routes, self._blobs, folder, max_bytes, keep_free_bytes
-                )
+                self._room = Room(self._db, self._routes, self._blobs, folder, max_bytes, keep_free_bytes)
+                self._expiry = Expiry(self._db, self._routes, self._blobs, boot_id, expire_s)
                 self._salvage = Salvage(
                     self._db, self._counts, self._routes, self._blobs, folder, self._new_row
                 )
@@ -213,6 +217,21 @@ class Outbox:
         if not last:
             self._db.execute("DELETE FROM counter WHERE what = 'seq'")
         self._counts.add("seq", "", self._run, self.next_seq - 1 - last)
+
+    def expire(self, mono_ns: int, wall: Wall) -> int:
+        """Give up what has become too old, and say how many records that were; not all at once.
+
+        Raises StorageFault.
+        """
+        with self._faults():
+            old = self._expiry.find(mono_ns, wall, self._dispatch.in_flight())
+        if old:
+            with self._transaction():
+                gap = self._expiry.give_up(old, mono_ns)
+                if self._routes.mask(gap.kind):
+                    self._insert([gap], wall)
+                self._count_seq()
+        return len(old)
 
     # --- records go out -------------------------------------------------------------------------------
 

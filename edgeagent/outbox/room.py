@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgeagent.outbox.blobs import Blobs
-from edgeagent.outbox.counts import Counts
 from edgeagent.outbox.routes import Routes
 from edgeagent.records import Draft, Priority
 
@@ -19,6 +18,11 @@ PRIORITY_SHIFT = 48
 
 FLOOR_BYTES = 4_000_000  # what may be used however little `keep_free` leaves: events have to wait somewhere
 _EVICT_ROWS = 1000
+
+
+def stratum(row: int) -> str:
+    """What a row is worth, in a word."""
+    return Priority(row >> PRIORITY_SHIFT).name.lower()
 
 
 class Limit(NamedTuple):
@@ -40,14 +44,13 @@ class Room:
     def __init__(
         self,
         db: sqlite3.Connection,
-        counts: Counts,
         routes: Routes,
         blobs: Blobs,
         folder: Path,
         max_bytes: int,
         keep_free_bytes: int,
     ) -> None:
-        self._db, self._counts, self._routes, self._blobs = db, counts, routes, blobs
+        self._db, self._routes, self._blobs = db, routes, blobs
         self._folder, self._max_bytes, self._keep_free_bytes = folder, max_bytes, keep_free_bytes
         self._page_bytes = self._pragma("page_size")
         self._pages = self._pragma("page_count")
@@ -90,7 +93,7 @@ class Room:
             "type": "evicted",
             "cause": limit.cause,
             "records": sum(kinds.total() for kinds in strata.values()),
-            "strata": {stratum: dict(kinds) for stratum, kinds in strata.items()},
+            "strata": {name: dict(kinds) for name, kinds in strata.items()},
         }
         return Draft("gap", mono_ns, Priority.EVENT, body)
 
@@ -108,16 +111,11 @@ class Room:
                     excess_bytes -= self._blobs.size(file)
                     files.append(file)
                 victims.append((row,))
-                strata.setdefault(Priority(row >> PRIORITY_SHIFT).name.lower(), Counter())[kind] += 1
-                self._count(kind, waiting)
+                strata.setdefault(stratum(row), Counter())[kind] += 1
+                self._routes.give_up(kind, waiting)
         self._db.executemany("DELETE FROM record WHERE row = ?", victims)
         self._blobs.release(files)
         return bool(victims)
-
-    def _count(self, kind: str, waiting: int) -> None:
-        for upstream in ("", *self._routes.names(waiting)):
-            self._counts.add("evicted", kind, upstream)
-            self._counts.add("waiting", kind, upstream, -1)
 
     def _pragma(self, name: str) -> int:
         (value,) = self._db.execute(f"PRAGMA {name}").fetchone()

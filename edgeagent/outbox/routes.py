@@ -47,6 +47,12 @@ class Routes:
     def names(self, mask: int) -> list[str]:
         return [name for name, bit in self._bits.items() if mask & bit]
 
+    def give_up(self, kind: str, mask: int) -> None:
+        """A record that these wait for is no more: count it, for each."""
+        for upstream in ("", *self.names(mask)):
+            self._counts.add("evicted", kind, upstream)
+            self._counts.add("waiting", kind, upstream, -1)
+
     def filter(self, upstreams: Kinds) -> bool:
         """Take the kinds that each upstream wants, and say whether `change` has something to write."""
         if len(upstreams) > MAX_UPSTREAMS:

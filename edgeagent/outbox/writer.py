@@ -20,6 +20,7 @@ MEMORY_BYTES = 8_000_000
 _FIRST_RETRY_S = 1.0
 _MOST_RETRY_S = 60.0
 _ENVELOPE_BYTES = 250
+_EXPIRY_NS = 60 * NS_PER_S
 
 
 class Writer:
@@ -62,6 +63,7 @@ class Writer:
         self._next_seq = 1
         self._retry_s = _FIRST_RETRY_S
         self._retry_ns: int | None = None
+        self._expiry_ns = 0
 
     @property
     def waiting(self) -> int:
@@ -99,6 +101,8 @@ class Writer:
             self.flush(now_ns, wall)
         if self.outbox and self.outbox.salvaging:
             self._salvage(self.outbox, now_ns, wall)
+        if self.outbox and now_ns >= self._expiry_ns:
+            self._expire(self.outbox, now_ns, wall)
 
     def flush(self, now_ns: int, wall: Wall) -> bool:
         """Commit everything now, due or not; whether all of it is durable."""
@@ -172,6 +176,14 @@ class Writer:
                 body["deleted"] = salvaged.deleted
             self.put([Draft("gap", now_ns, Priority.EVENT, body)], now_ns)
         return None
+
+    def _expire(self, outbox: Outbox, now_ns: int, wall: Wall) -> None:
+        """Once a minute, and again at once while there is more of it."""
+        try:
+            if not outbox.expire(now_ns, wall):
+                self._expiry_ns = now_ns + _EXPIRY_NS
+        except StorageFault as e:
+            self._lose(e, now_ns)
 
     def _next_batch(self, now_ns: int) -> None:
         """A batch whose commit failed goes first and unchanged, so that its records have the same ids."""
