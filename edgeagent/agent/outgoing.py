@@ -60,8 +60,11 @@ class _Call(NamedTuple):
 class WriterLoop:
     """The queue in front of the outbox's writer, and the body of its thread."""
 
-    def __init__(self, writer: Writer, clock: Clock, committed: Callable[[], None]) -> None:
+    def __init__(
+        self, writer: Writer, clock: Clock, committed: Callable[[], None], card_per_day_bytes: int = 0
+    ) -> None:
         self._writer, self._clock, self._committed = writer, clock, committed
+        self._card_per_day_bytes = card_per_day_bytes
         self._queue: queue.SimpleQueue[Sequence[Draft] | _Call | None] = queue.SimpleQueue()
         self._put = self._taken = 0
         self.counters: Counters | None = None
@@ -145,6 +148,8 @@ class WriterLoop:
         with suppress(StorageFault):  # the writer has noted it
             self.counters = self._writer.use(Outbox.counters, now_ns)
         self.pace.note(Reading(now_ns, self._writer.queued_bytes, written_bytes()))
+        if self._card_per_day_bytes:
+            self._writer.sparing = self.pace.is_over(self._card_per_day_bytes)
 
 
 class Sender:
@@ -302,7 +307,7 @@ class Outgoing:
         self._config, self._clock, self._run = config, clock, run
         self._boot_id = boot_id()
         self._writer = Writer(self._open, config.outbox.flush, say=_say)
-        self._loop = WriterLoop(self._writer, clock, self._kick)
+        self._loop = WriterLoop(self._writer, clock, self._kick, config.outbox.card_per_day)
         self._senders = self._make_senders(config)
         self._threads: list[Thread] = []
 
@@ -347,6 +352,7 @@ class Outgoing:
         outbox = (msgspec.structs.asdict(counters) if counters else {}) | {
             "trouble": trouble,
             "unwritten": self._loop.unwritten,
+            "sparing": self._writer.sparing,
             "dropped": dict(self._writer.dropped),
             "set_aside": [f"{aside.path}: {aside.reason}" for aside in self._writer.set_aside],
         }

@@ -115,6 +115,8 @@ def _told(found: dict[str, Any], config: Config) -> Iterator[str]:
         )
         if pace["written_bytes"] is not None:
             yield f"card      {_size(pace['written_bytes'])} a day are written to it by the agent, at this rate"
+    if found.get("sparing"):
+        yield "          more than outbox.card_per_day: what is no event may wait 30 s, and is at risk so long"
     yield f"flush     {flush_s:g} s: at a power cut up to that much of what is no event is lost. {_trade(flush_s)}"
 
 

@@ -147,10 +147,13 @@ class Expire(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outbox(msgspec.Struct, frozen=True, kw_only=True):
+    """`card_per_day`: what may be written to the card before commits become seldom, and events alone go at once."""
+
     max_size: Bytes = 1_000_000_000
     keep_free: Bytes = 100_000_000
     flush: Seconds = 1.0
     expire: Expire = Expire()
+    card_per_day: Bytes = 0
 
 
 class LinkBudget(msgspec.Struct, frozen=True, kw_only=True):

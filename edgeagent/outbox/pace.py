@@ -56,6 +56,11 @@ class Pace:
             ((last.written_bytes or 0) - (first.written_bytes or 0)) / days if counted else None,
         )
 
+    def is_over(self, written_a_day_bytes: int) -> bool:
+        """Whether more is written to disks than so many bytes a day, as far as that can be told."""
+        per_day = self.per_day()
+        return per_day is not None and (per_day.written_bytes or 0.0) > written_a_day_bytes
+
 
 def written_bytes() -> int | None:
     """What this process has given to the disks so far; None if the kernel does not count that."""

@@ -16,6 +16,8 @@ Result = TypeVar("Result")
 
 FLUSH_RECORDS = 100
 FLUSH_BYTES = 256_000
+SPARING, SPARING_NS = 10, 30 * NS_PER_S
+"""To spare the card so many times the records and bytes may wait for a commit, and so long."""
 MEMORY_BYTES = 8_000_000
 _FIRST_RETRY_S = 1.0
 _MOST_RETRY_S = 60.0
@@ -53,6 +55,8 @@ class Writer:
         self.trouble: StorageFault | None = None
         self.set_aside: list[SetAside] = []
         self.dropped: Counter[str] = Counter()
+        self.sparing = False
+        """Whether to spare the card: commit seldom, whatever `flush_s` is. Events go at once all the same."""
         self.queued_bytes = 0
         """Of the records made durable, about."""
         self._untold: Counter[str] = Counter()
@@ -89,10 +93,11 @@ class Writer:
         """When what waits is to be committed."""
         if not self.waiting:
             return None
-        many = len(self._pending) >= FLUSH_RECORDS or self._pending_bytes >= FLUSH_BYTES
+        scale = SPARING if self.sparing else 1
+        many = len(self._pending) >= FLUSH_RECORDS * scale or self._pending_bytes >= FLUSH_BYTES * scale
         if many or self._batch or any(draft.priority >= Priority.EVENT for draft in self._pending):
             return 0
-        return self._pending_since_ns + self._flush_ns
+        return self._pending_since_ns + (max(self._flush_ns, SPARING_NS) if self.sparing else self._flush_ns)
 
     def step(self, now_ns: int, wall: Wall) -> None:
         """Open the outbox, commit, or salvage a little, if that is due."""

@@ -28,6 +28,13 @@ def test_the_rates_are_those_of_the_time_that_was_seen() -> None:
     assert per_day.days_to_full(10 * 1000 * DAY_S) == 10
 
 
+def test_a_days_budget_is_over_at_the_rate_of_the_time_that_was_seen() -> None:
+    assert paced(3600).is_over(4000 * DAY_S - 1)
+    assert not paced(3600).is_over(4000 * DAY_S)
+    assert not paced(30).is_over(1)
+    assert not paced(3600, written=False).is_over(1)
+
+
 def test_only_the_last_day_counts() -> None:
     pace = paced(2 * DAY_S)
     for s in range(2 * DAY_S, 4 * DAY_S, 300):

@@ -186,3 +186,23 @@ def test_an_idle_writer_opens_the_outbox_and_is_then_never_due(disk: Disk) -> No
     assert writer.due_ns() == 0
     writer.step(0, UNSYNCED)
     assert writer.due_ns() is None
+
+
+def test_to_spare_the_card_commits_become_seldom_and_events_go_at_once_all_the_same(tmp_path: Path) -> None:
+    writer = Writer(lambda seq: open_outbox(tmp_path, first_seq=seq), flush_s=1.0)
+    writer.flush(0, UNSYNCED)
+    writer.sparing = True
+    writer.put(drafts(300), 0)
+    writer.step(29 * NS_PER_S, UNSYNCED)
+    assert writer.waiting == 300
+    writer.step(30 * NS_PER_S, UNSYNCED)
+    assert writer.waiting == 0
+    writer.put(drafts(1), 30 * NS_PER_S)
+    writer.put(drafts(1, Priority.EVENT, kind="event"), 30 * NS_PER_S)
+    writer.step(30 * NS_PER_S, UNSYNCED)
+    assert writer.waiting == 0
+    writer.sparing = False
+    writer.put(drafts(100), 31 * NS_PER_S)
+    writer.step(31 * NS_PER_S, UNSYNCED)
+    assert writer.waiting == 0
+    writer.close()
