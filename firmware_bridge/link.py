@@ -199,6 +199,11 @@ class Link:
         self._requests.put(_PING, 0, Ping(data), tries=1)
 
     @property
+    def waiting(self) -> bool:
+        """Whether the board owes an answer; one that is read late makes its clock look late."""
+        return not self.greeted or bool(self._sets) or self._requests.due_ns() is not None
+
+    @property
     def pinging(self) -> bool:
         """Whether the last ping is neither answered nor given up."""
         return _PING in self._requests

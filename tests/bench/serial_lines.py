@@ -67,6 +67,11 @@ def measure() -> Iterator[Figure]:
     yield Figure("  lines lost", str(lost), floor="0", met=lost == 0)
 
 
+def bare_share() -> float:
+    """What the bare poll and read cost at this pace, of a core."""
+    return _round(_bare).share
+
+
 def _round(read: Callable[[str, float], int]) -> Round:
     device_fd, host_fd = pty.openpty()
     tty.setraw(host_fd)
