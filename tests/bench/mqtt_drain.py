@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import NamedTuple
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -22,7 +24,8 @@ from edgeagent.upstream.sync import sync_once
 sys.path.append(str(Path(__file__).parents[1] / "devices"))
 from mosquitto import Mosquitto
 
-SINGLE, BATCHED = 20_000, 200_000
+SINGLE, BATCHED = 4_000, 200_000
+TURNS = 7
 COMMIT = 1000  # records a transaction, as after an outage
 UNSYNCED = Wall(0, synced=False)
 BODY = {"label": "running", "scores": [0.1, 0.8, 0.1], "latency_ms": 4.5}
@@ -32,16 +35,20 @@ def measure() -> Iterator[Figure]:
     with TemporaryDirectory() as folder:
         broker = Mosquitto(Path(folder))
         try:
-            append_s, drain_s, payload = _drain(Path(folder) / "single", broker, SINGLE, "record")
-            raw_s = _raw(broker, [payload] * SINGLE)
-            rate, raw = SINGLE / drain_s, SINGLE / raw_s
+            # In turns, so that whatever else this machine does falls on both alike.
+            turns = [_turn(Path(folder) / str(turn), broker) for turn in range(TURNS)]
+            append_s = median(turn.append_s for turn in turns)
+            drain_s, raw_s = (
+                median(each) for each in zip(*((t.drain_s, t.raw_s) for t in turns), strict=True)
+            )
+            rate, raw, payload = SINGLE / drain_s, SINGLE / raw_s, turns[0].payload
             yield Figure(
                 f"drain into MQTT, {len(payload)} B a message",
                 f"{rate:,.0f} /s",
                 f"{raw:,.0f} /s",
-                f"{rate / raw:.2f}",
+                f"{(ratio := median(turn.raw_s / turn.drain_s for turn in turns)):.2f}",
                 "25,000 or 0.80",
-                rate >= 25_000 or rate >= 0.8 * raw,
+                rate >= 25_000 or ratio >= 0.8,
             )
             yield Figure("  durable append before it", f"{SINGLE / append_s:,.0f} /s")
             append_s, drain_s, _ = _drain(Path(folder) / "batched", broker, BATCHED, "batch")
@@ -52,6 +59,18 @@ def measure() -> Iterator[Figure]:
             yield Figure("  durable append before it", f"{BATCHED / append_s:,.0f} /s")
         finally:
             broker.kill()
+
+
+class _Turn(NamedTuple):
+    append_s: float
+    drain_s: float
+    raw_s: float
+    payload: bytes
+
+
+def _turn(folder: Path, broker: Mosquitto) -> _Turn:
+    append_s, drain_s, payload = _drain(folder, broker, SINGLE, "record")
+    return _Turn(append_s, drain_s, _raw(broker, [payload] * SINGLE), payload)
 
 
 def _drain(folder: Path, broker: Mosquitto, count: int, message: str) -> tuple[float, float, bytes]:
