@@ -1,6 +1,6 @@
 """When a model that failed is tried again, and which of its choices: no I/O, no clock, only `now`.
 
-A choice that dies is tried again after 0.2 s, 0.4 s, 0.8 s ...; after five failures, or at once if there is no hope
+A choice that dies is tried again at once, then after 0.2 s, 0.4 s, 0.8 s; after five failures, or at once if there is no hope
 (an altered file, an accelerator that is not there), the next one has its turn. While that serves, a better one is
 probed beside it after 1 min, 2 min, 4 min ... 1 h. When none is left the model is in quarantine: it is tried again from
 the first, every five minutes. A choice that crashed its worker five times is not tried any more at all.
@@ -14,8 +14,8 @@ from edgeagent.records import NS_PER_MS, NS_PER_S
 
 State = Literal["starting", "ok", "restarting", "quarantined"]
 
-FIRST_PAUSE_NS = 200 * NS_PER_MS
-FAILURES_A_CHOICE = 5
+PAUSES_NS = (0, 200 * NS_PER_MS, 400 * NS_PER_MS, 800 * NS_PER_MS)
+FAILURES_A_CHOICE = len(PAUSES_NS) + 1
 CALM_NS = 60 * NS_PER_S  # a failure this long after the last one is the first of its row
 QUARANTINE_NS = 300 * NS_PER_S
 FIRST_PROBE_NS = 60 * NS_PER_S
@@ -64,7 +64,7 @@ class Recovery:
         if hopeless or self._failures >= FAILURES_A_CHOICE:
             self._fall(now_ns)
         else:
-            self.retry_ns = now_ns + FIRST_PAUSE_NS * 2 ** (self._failures - 1)
+            self.retry_ns = now_ns + PAUSES_NS[self._failures - 1]
 
     def probe(self, now_ns: int) -> int | None:
         """The better choice that is to be tried beside the one that serves, if it is time for one."""

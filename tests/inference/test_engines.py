@@ -212,13 +212,18 @@ def test_a_worker_that_was_killed_between_requests_costs_one_and_comes_back(
     os.kill(first, signal.SIGKILL)
     with pytest.raises(InferenceFault, match=r"the worker died while .* \(SIGKILL\).*ran out of memory"):
         supervisor.predict(WINDOW)
+    assert supervisor.status()["pid"] is None
+    supervisor.predict(WINDOW)
+    second = _pid(supervisor)
+    assert second != first
+    os.kill(second, signal.SIGKILL)
+    with pytest.raises(InferenceFault, match="SIGKILL"):
+        supervisor.predict(WINDOW)
     with pytest.raises(InferenceFault, match=r"restarting .*tried again in 0\.2 s"):
         supervisor.predict(WINDOW)
-    assert supervisor.status()["pid"] is None
     clock.sleep_s(0.2)
     supervisor.predict(WINDOW)
-    assert _pid(supervisor) != first
-    assert supervisor.status()["restarts"] == 1
+    assert supervisor.status()["restarts"] == 2
 
 
 def test_a_worker_that_is_killed_during_a_request_costs_that_request(
