@@ -134,16 +134,20 @@ class Dispatch:
         first, end = rows_of(lane.priority)
         now = self._next_row[lane.priority]
         seen = self._seen.get((upstream, lane)) or _Seen(*((now, now) if lane.newest else (first, first)))
-        for row, payload, file in self._read(upstream, lane, seen.end, end):
-            if row not in in_flight:
-                yield row, (file and self._blobs.read(file)) or payload
-            if not lane.newest:
-                self._seen[upstream, lane] = _Seen(first, row + 1)
-        self._seen[upstream, lane] = _Seen(seen.first, now)
-        for row, payload, file in self._read(upstream, lane, first, seen.first) if lane.newest else ():
-            if row not in in_flight:
-                yield row, (file and self._blobs.read(file)) or payload
-            self._seen[upstream, lane] = _Seen(row, now)
+        begun, ended = seen
+        try:
+            for row, payload, file in self._read(upstream, lane, seen.end, end):
+                if row not in in_flight:
+                    yield row, (file and self._blobs.read(file)) or payload
+                if not lane.newest:
+                    ended = row + 1
+            ended = now
+            for row, payload, file in self._read(upstream, lane, first, seen.first) if lane.newest else ():
+                if row not in in_flight:
+                    yield row, (file and self._blobs.read(file)) or payload
+                begun = row
+        finally:  # also where nobody asks for the next
+            self._seen[upstream, lane] = _Seen(begun, ended)
 
     def _read(self, upstream: str, lane: Lane, first: int, end: int) -> sqlite3.Cursor:
         order = "DESC" if lane.newest else "ASC"
