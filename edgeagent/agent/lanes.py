@@ -145,7 +145,7 @@ class Lane:
 def ask_engine(engine: Engine, request: Request) -> Arrival:
     """Run the model once; a failure is an arrival too."""
     try:
-        answer = engine.predict(request.pictures or request.values)
+        answer = engine.predict(request.pictures or request.values, request.pipeline, request.window_seq)
     except DeviceFault as fault:  # what the camera sent is no picture
         return Arrival(request.pipeline, request.window_seq, skipped="missing", error=str(fault))
     except (InferenceFault, BundleFault) as fault:

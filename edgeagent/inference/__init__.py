@@ -40,9 +40,12 @@ class Engine(Protocol):
         """
         ...
 
-    def predict(self, values: Float32Array | tuple[bytes, ...]) -> Answer:
+    def predict(
+        self, values: Float32Array | tuple[bytes, ...], stream: str = "", window_seq: int = 0
+    ) -> Answer:
         """Scores of one window: float32[n, channels] in the bundle's units, gaps filled; or its pictures, as files.
 
+        A model with a state goes on from the window before (`window_seq` - 1) of the same stream, or begins anew.
         Called by the lane's thread. Raises InferenceFault if the window holds NaN or the model died, hung past its
         deadline, is backing off or is quarantined, BundleFault if a fresh start refused it, and DeviceFault if a
         picture is none; during a back-off it raises at once.

@@ -17,10 +17,11 @@ class Model(Protocol):
     backend: str
     """The runtime's name and version."""
 
-    def predict(self, values: Float32Array) -> Scored:
-        """The answer to float32[samples, channels] in the bundle's units, none of them NaN.
+    def predict(self, values: Float32Array, state: Float32Array | None = None) -> Scored:
+        """The answer to float32[samples, channels], none of them NaN: what the bundle's steps made of a window.
 
-        Raises InferenceFault if the runtime failed.
+        `state` is what the model gave for the window before; None begins anew. Raises InferenceFault if the runtime
+        failed.
         """
         ...
 

@@ -21,7 +21,7 @@ from ruamel.yaml.error import YAMLError
 
 from edgeagent.config.findings import Marks, Report
 from edgeagent.config.parts import find
-from edgeagent.config.quantities import Between, Fraction, Hz, Seconds
+from edgeagent.config.quantities import Between, Fraction, Hz, Seconds, Switch
 from edgeagent.config.schema import Names, Part
 from edgeagent.config.walk import Walker
 from edgeagent.errors import BundleFault, ConfigFault
@@ -29,6 +29,7 @@ from edgeagent.inference.formats import refuse_foreign
 from edgeagent.inference.preprocess import Form
 from edgeagent.inference.preprocess.chain import Chain, StepPart
 from edgeagent.inference.tasks import Given, Task
+from edgeagent.inference.tensors import State
 from edgeagent.records import Channel, Layout
 
 _FILE = "bundle.yaml"
@@ -124,6 +125,14 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
+class StateKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes out at the tensor `output` goes in at `input` with the next window: `size` values, 0 at first."""
+
+    input: str
+    output: str
+    size: Annotated[int, Between(1, 10_000_000)]
+
+
 class VariantKeys(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     sha256: str
@@ -147,7 +156,10 @@ class GoldenKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BundleKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """`bundle.yaml`, key by key; `output` is the task's."""
+    """`bundle.yaml`, key by key; `output` is the task's.
+
+    `state`, `variables`: what a streaming model keeps from window to window, in tensors or by itself.
+    """
 
     name: str
     version: str
@@ -155,6 +167,8 @@ class BundleKeys(msgspec.Struct, frozen=True, kw_only=True):
     input: Input
     variants: list[VariantKeys]
     golden: GoldenKeys
+    state: list[StateKeys] = []
+    variables: Switch = False
     baseline: Any = None
     licence: Any = None
     data: Any = None
@@ -221,6 +235,13 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     task: Task
     variants: tuple[Variant, ...]
     golden: Golden
+    states: tuple[State, ...] = ()
+    variables: bool = False
+
+    @property
+    def is_stateful(self) -> bool:
+        """Whether an answer depends on the windows before; after a gap it begins anew."""
+        return bool(self.states) or self.variables
 
     @property
     def samples(self) -> int:
@@ -262,6 +283,8 @@ def load_bundle(folder: Path) -> Bundle:
         ),
         variants=tuple(Variant(v.file, folder / v.file, v.sha256, v.accelerator) for v in keys.variants),
         golden=Golden(folder / keys.golden.file, keys.golden.tolerance),
+        states=tuple(State(one.input, one.output, one.size) for one in keys.state),
+        variables=keys.variables,
     )
     files = [*(v.file for v in bundle.variants), bundle.golden.file]
     for file in files:

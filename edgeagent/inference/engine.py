@@ -52,8 +52,8 @@ class Runner(Protocol):
         """Wait until the model is there. Raises BundleFault or InferenceFault."""
         ...
 
-    def predict(self, values: Float32Array) -> Scored:
-        """The answer to float32[samples, channels]. Raises InferenceFault."""
+    def predict(self, values: Float32Array, state: Float32Array | None) -> Scored:
+        """The answer to float32[samples, channels], as `backends.Model` has it. Raises InferenceFault."""
         ...
 
     def abort(self) -> None:
@@ -61,6 +61,13 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class _Stream(NamedTuple):
+    """Where a pipeline's windows have come to, and what the model wants to be given with the next."""
+
+    window_seq: int
+    state: Float32Array
 
 
 class _Probe(NamedTuple):
@@ -102,6 +109,7 @@ class ModelEngine(ABC):
         self._why = ""
         self._answers = 0
         self._clipped = 0.0  # the sum of each answer's share
+        self._streams: dict[str, _Stream] = {}
         self._files: object = None  # what the bundle's files were when it came into quarantine
 
     @property
@@ -121,7 +129,9 @@ class ModelEngine(ABC):
         with self._lock:
             self._start()
 
-    def predict(self, values: Float32Array | tuple[bytes, ...]) -> Answer:
+    def predict(
+        self, values: Float32Array | tuple[bytes, ...], stream: str = "", window_seq: int = 0
+    ) -> Answer:
         if isinstance(values, tuple):
             values = self._seen(values)
         self._refuse_unfit(values)
@@ -129,7 +139,7 @@ class ModelEngine(ABC):
             if self._running is None:
                 self._refuse_unless_due()
                 self._start()
-            answer = self._ask(values)
+            answer = self._ask(values, stream, window_seq)
             if self._recovery.choice:
                 self._try_better()
             return answer
@@ -167,15 +177,15 @@ class ModelEngine(ABC):
         pixels = [decode(picture, width, height, resize=resize).reshape(-1, 3) for picture in pictures]
         return np.concatenate(pixels, dtype=np.float32)
 
-    def _ask(self, values: Float32Array) -> Answer:
+    def _ask(self, values: Float32Array, stream: str, window_seq: int) -> Answer:
         assert self._runner is not None
         assert self._running is not None
         (variant, accelerator), asked_ns = self._running, self._clock.now_ns()
         try:
-            scored = self._measured(self._runner, values)
+            scored = self._measured(self._runner, values, self._state(stream, window_seq))
         except Displaced as e:
             self._displaced(e)
-            return self._ask(values)
+            return self._ask(values, stream, window_seq)
         except InferenceFault as e:
             self._restarts += 1
             self._failed(self._running, e)
@@ -183,13 +193,32 @@ class ModelEngine(ABC):
         infer_ns = self._clock.now_ns() - asked_ns
         self._answers += 1
         self._clipped += scored.clipped
+        if self.bundle.is_stateful:
+            self._streams[stream] = _Stream(window_seq, scored.state)
         return Answer(tuple(scored.scores.tolist()), variant.name, accelerator.name, infer_ns)
 
-    def _measured(self, runner: Runner, values: Float32Array) -> Scored:
+    def _state(self, stream: str, window_seq: int) -> Float32Array | None:
+        """What was handed on by the window before this one; None if that was lost, or not answered."""
+        before = self._streams.pop(stream, None)
+        return before.state if before is not None and before.window_seq == window_seq - 1 else None
+
+    def _measured(self, runner: Runner, values: Float32Array, state: Float32Array | None) -> Scored:
         """From a window to the task's scores: what the bundle says before, and after, the model itself."""
         prepared = self.bundle.chain(values)
-        outputs, clipped = runner.predict(prepared)
-        return Scored(self.bundle.task.measure(outputs, prepared), clipped)
+        outputs, clipped, after = runner.predict(prepared, state)
+        return Scored(self.bundle.task.measure(outputs, prepared), clipped, after)
+
+    def _check_golden(self, choice: Choice, runner: Runner) -> None:
+        """The vectors of a model with a state are one stream, in their order."""
+        state: Float32Array | None = None
+
+        def predict(values: Float32Array) -> Float32Array:
+            nonlocal state
+            scored = self._measured(runner, values, state)
+            state = scored.state if self.bundle.is_stateful else None
+            return scored.scores
+
+        check_golden(self.bundle, str(choice), predict)
 
     # --- loading, falling, climbing -------------------------------------------------------------------
 
@@ -214,7 +243,8 @@ class ModelEngine(ABC):
         """Let the runner serve, if it loads and passes its golden vectors. Raises BundleFault or InferenceFault."""
         choice = self._choices[index]
         self._loaded = runner.load()
-        check_golden(self.bundle, str(choice), lambda values: self._measured(runner, values).scores)
+        self._check_golden(choice, runner)
+        self._streams.clear()
         self._why = f"{choice} is the first of the bundle's variants for {self._requested}"
         if index:
             self._why = f"{choice}, because {self._last_error}"
@@ -332,4 +362,6 @@ def signature(bundle: Bundle) -> Signature:
         bundle.scaling.std,
         {tensor: [columns[name] for name in taken] for tensor, taken in bundle.input_tensors.items()},
         bundle.output_tensors,
+        bundle.states,
+        bundle.variables,
     )

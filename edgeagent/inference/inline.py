@@ -52,9 +52,9 @@ class _Here:
     def load(self) -> Loaded:
         return Loaded(self._model.backend, ["everything: the model runs in the agent's own process"])
 
-    def predict(self, values: Float32Array) -> Scored:
+    def predict(self, values: Float32Array, state: Float32Array | None) -> Scored:
         with self._turn:
-            return self._model.predict(values)
+            return self._model.predict(values, state)
 
     def abort(self) -> None:
         """A call into the runtime cannot be stopped."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeagent.errors import BundleFault, InferenceFault
 from edgeagent.inference.faults import AcceleratorFault
-from edgeagent.inference.tensors import Codec, Scored, Signature, Tensor, input_columns, settled_shape
+from edgeagent.inference.tensors import Codec, Scored, Signature, Tensor, settled
 
 if TYPE_CHECKING:
     from edgeagent.records import Float32Array
@@ -50,19 +50,19 @@ class OnnxModel:
         except Exception as e:
             hint = "Copy the bundle again, or export the model for this runtime"
             raise BundleFault(f"{self.backend} cannot load the model ({_first_line(e)})", hint=hint) from e
-        inputs = _settled([_tensor(one) for one in self._session.get_inputs()], signature)
+        inputs = settled([_tensor(one) for one in self._session.get_inputs()], signature)
         names = [one.name for one in self._session.get_outputs()]
         # Only a run tells the shapes of the outputs.
         results = self._run(names, {t.name: np.zeros(t.shape, t.dtype) for t in inputs})
         outputs = [Tensor(n, r.dtype, r.shape) for n, r in zip(names, results, strict=True)]
         for tensor in (*inputs, *outputs):
             _must_have_a_scale(tensor)
-        codec = self._codec = Codec(inputs, outputs, signature)
-        self._inputs = list(zip([tensor.name for tensor in inputs], codec.encoders, strict=True))
-        self._outputs = [names[i] for i in codec.wanted]
+        self._codec = Codec(inputs, outputs, signature)
+        self._inputs = [tensor.name for tensor in inputs]
+        self._outputs = [names[i] for i in self._codec.wanted]
 
-    def predict(self, values: Float32Array) -> Scored:
-        feed = {name: encoder.encode(values) for name, encoder in self._inputs}
+    def predict(self, values: Float32Array, state: Float32Array | None = None) -> Scored:
+        feed = dict(zip(self._inputs, self._codec.encode(values, state), strict=True))
         return self._codec.decode(self._run(self._outputs, feed))
 
     def _run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
@@ -91,12 +91,6 @@ def _tensor(described: Any) -> Tensor:
         )
     shape = tuple(n if isinstance(n, int) and n >= 0 else -1 for n in described.shape)
     return Tensor(described.name, np.dtype(_TYPES[described.type]), shape)
-
-
-def _settled(tensors: list[Tensor], signature: Signature) -> list[Tensor]:
-    """The inputs with their free dimensions filled."""
-    columns = input_columns([tensor.name for tensor in tensors], signature)
-    return [t._replace(shape=settled_shape(t, signature.samples * len(columns[t.name]))) for t in tensors]
 
 
 def _must_have_a_scale(tensor: Tensor) -> None:

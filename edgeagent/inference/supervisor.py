@@ -159,10 +159,14 @@ class _Hosted:
     def load(self) -> Loaded:
         return Loaded(**json.loads(self._worker.loaded(self._number)))
 
-    def predict(self, values: Float32Array) -> Scored:
-        self._shared.values[:] = values
+    def predict(self, values: Float32Array, state: Float32Array | None) -> Scored:
+        shared = self._shared
+        shared.values[:] = values
+        shared.anew[0] = state is None
+        if state is not None:
+            shared.state[:] = state
         self._worker.ask(self._number, self._request, self._deadline_s)
-        return Scored(self._shared.scores.copy(), float(self._shared.clipped[0]))
+        return Scored(shared.scores.copy(), float(shared.clipped[0]), shared.state.copy())
 
     def abort(self) -> None:
         self._worker.kill()

@@ -21,12 +21,21 @@ if TYPE_CHECKING:
 _TYPES = ("int8", "uint8", "int16", "float16", "float32")
 
 
+class State(NamedTuple):
+    """What a model hands on from window to window: what comes out at one tensor goes in at another, `size` values."""
+
+    input: str
+    output: str
+    size: int
+
+
 class Signature(NamedTuple):
-    """What the bundle says of its model: float32[samples, channels] in, one score a label out.
+    """What the bundle says of its model: float32[samples, channels] in, so many numbers out (`labels`).
 
     `mean` and `std` are the scaling: x' = (x - mean) / std, a number a channel. `inputs` says which columns of the
     window each input tensor takes (empty: there is one, and it takes all), `outputs` which output tensors hold the
-    scores, one after the other (empty: the only one).
+    scores, one after the other (empty: the only one). Tensors of `states` are none of both. `variables`: the model
+    keeps something from run to run by itself.
     """
 
     samples: int
@@ -36,13 +45,27 @@ class Signature(NamedTuple):
     std: Sequence[float]
     inputs: Mapping[str, Sequence[int]] = {}
     outputs: Sequence[str] = ()
+    states: Sequence[State] = ()
+    variables: bool = False
+
+    @property
+    def state_size(self) -> int:
+        """How many values are handed on."""
+        return sum(state.size for state in self.states)
+
+
+NO_STATE: Float32Array = np.zeros(0, np.float32)
 
 
 class Scored(NamedTuple):
-    """A model's answer: `scores` float32[labels], and the share of the window's values that had to be clipped."""
+    """A model's answer: `scores` float32[labels], and the share of the window's values that had to be clipped.
+
+    `state` is what it wants to be given with the next window of the same stream.
+    """
 
     scores: Float32Array
     clipped: float
+    state: Float32Array = NO_STATE
 
 
 class Tensor(NamedTuple):
@@ -144,14 +167,20 @@ class Codec:
             for tensor in tensors:
                 _must_be_known(tensor, what)
         columns = input_columns([tensor.name for tensor in inputs], signature)
-        self.encoders = [Encoder(t, columns[t.name], signature) for t in inputs]
-        """One an input, in the runtime's order."""
-        self.wanted = wanted_outputs([tensor.name for tensor in outputs], signature)
-        """Which outputs hold the scores, by their place in the runtime's list, in order."""
+        cuts = _cuts(signature)
+        self._encoders = [_encoder(tensor, columns, cuts, signature) for tensor in inputs]
+        self._cuts = [cuts.get(tensor.name) for tensor in inputs]
+        self._of_window = [e for e, cut in zip(self._encoders, self._cuts, strict=True) if cut is None]
+        scores, after = wanted_outputs([tensor.name for tensor in outputs], signature)
+        self.wanted = scores + after
+        """Which outputs are read, by their place in the runtime's list: those with the scores, then the states."""
         self._decoders = [Decoder(outputs[i]) for i in self.wanted]
-        sizes = [math.prod(outputs[i].shape) for i in self.wanted]
+        self._scores = len(scores)
+        for i, state in zip(after, signature.states, strict=True):
+            _must_have_size(outputs[i], state.size)
+        sizes = [math.prod(outputs[i].shape) for i in scores]
         if sum(sizes) != signature.labels:
-            shapes = " and ".join(str(list(outputs[i].shape)) for i in self.wanted)
+            shapes = " and ".join(str(list(outputs[i].shape)) for i in scores)
             raise BundleFault(
                 f"the model's output has the shape {shapes}",
                 expected=f"{signature.labels} values (a score for each of {signature.labels} labels)",
@@ -159,22 +188,58 @@ class Codec:
             )
         self._values = signature.samples * sum(len(taken) for taken in columns.values())
 
+        self._at_rest = np.zeros(signature.state_size, np.float32)
+
+    def encode(self, values: Float32Array, state: Float32Array | None) -> list[Any]:
+        """The input tensors, in the runtime's order; without a state all of it is 0."""
+        state = self._at_rest if state is None else state
+        return [
+            encoder.encode(values if cut is None else state[cut, None])
+            for encoder, cut in zip(self._encoders, self._cuts, strict=True)
+        ]
+
     def decode(self, tensors: Sequence[Any]) -> Scored:
-        """The scores from the `wanted` outputs, and how much of what was encoded last had to be clipped."""
+        """The scores and states from the `wanted` outputs, and how much of the last window had to be clipped."""
         clipped = 0
-        for encoder in self.encoders:
+        for encoder in self._of_window:
             clipped += encoder.clipped
         if len(tensors) == 1:
             return Scored(self._decoders[0].decode(tensors[0]), clipped / self._values)
         parts = [decoder.decode(tensor) for decoder, tensor in zip(self._decoders, tensors, strict=True)]
-        return Scored(np.concatenate(parts), clipped / self._values)
+        scores, after = parts[: self._scores], parts[self._scores :]
+        return Scored(np.concatenate(scores), clipped / self._values, np.concatenate(after or [NO_STATE]))
+
+
+def _cuts(signature: Signature) -> dict[str, slice]:
+    """Where in all states together that of each input lies."""
+    ends = np.cumsum([state.size for state in signature.states]).tolist()
+    return {s.input: slice(end - s.size, end) for s, end in zip(signature.states, ends, strict=True)}
+
+
+def _encoder(
+    tensor: Tensor, columns: Mapping[str, Sequence[int]], cuts: Mapping[str, slice], signature: Signature
+) -> Encoder:
+    if tensor.name not in cuts:
+        return Encoder(tensor, columns[tensor.name], signature)
+    size = cuts[tensor.name].stop - cuts[tensor.name].start
+    _must_have_size(tensor, size)
+    return Encoder(tensor, [0], Signature(size, 1, 0, [0.0], [1.0]))
+
+
+def _must_have_size(tensor: Tensor, size: int) -> None:
+    if math.prod(tensor.shape) != size:
+        raise BundleFault(
+            f"the model's state {tensor.name} has the shape {list(tensor.shape)}",
+            expected=f"{size} values, as bundle.yaml says",
+        )
 
 
 _TRAINED_ON = "Make bundle.yaml say what the model was trained on"
 
 
 def input_columns(names: Sequence[str], signature: Signature) -> Mapping[str, Sequence[int]]:
-    """The columns of the window that each input takes. Raises BundleFault if that is not said of just these inputs."""
+    """The columns of the window that each input takes that is no state. Raises BundleFault if that is not said."""
+    names = _without(names, [state.input for state in signature.states], "input")
     if len(names) == 1 and not signature.inputs:
         return {names[0]: range(signature.channels)}
     if sorted(names) != sorted(signature.inputs):
@@ -185,16 +250,38 @@ def input_columns(names: Sequence[str], signature: Signature) -> Mapping[str, Se
     return signature.inputs
 
 
-def wanted_outputs(names: Sequence[str], signature: Signature) -> list[int]:
-    """Where the outputs with the scores stand among all. Raises BundleFault if that cannot be known."""
+def _without(names: Sequence[str], states: Sequence[str], what: str) -> list[str]:
+    if missing := sorted(set(states) - set(names)):
+        raise BundleFault(
+            f"the model has no {what} {', '.join(missing)}",
+            expected=f"states among {', '.join(names)}",
+            hint="Make `state` in bundle.yaml name the model's tensors",
+        )
+    return [name for name in names if name not in states]
+
+
+def wanted_outputs(names: Sequence[str], signature: Signature) -> tuple[list[int], list[int]]:
+    """Where the outputs with the scores stand among all, and those with states. Raises BundleFault if nobody says."""
+    everyone = list(names)
+    after = [state.output for state in signature.states]
+    names = _without(names, after, "output")
+    places = [everyone.index(name) for name in after]
     if len(names) == 1 and not signature.outputs:
-        return [0]
+        return [everyone.index(names[0])], places
     if not signature.outputs or set(signature.outputs) - set(names):
         raise BundleFault(
             f"the model's outputs are {', '.join(names)}, the bundle's {', '.join(signature.outputs) or 'not named'}",
             expected="output.tensors in bundle.yaml with those that hold the scores, in the order of the labels",
         )
-    return [list(names).index(name) for name in signature.outputs]
+    return [everyone.index(name) for name in signature.outputs], places
+
+
+def settled(tensors: Sequence[Tensor], signature: Signature) -> list[Tensor]:
+    """The inputs with their free dimensions filled. Raises BundleFault if nobody says what goes in."""
+    columns = input_columns([tensor.name for tensor in tensors], signature)
+    sizes = {name: signature.samples * len(taken) for name, taken in columns.items()}
+    sizes |= {state.input: state.size for state in signature.states}
+    return [tensor._replace(shape=settled_shape(tensor, sizes[tensor.name])) for tensor in tensors]
 
 
 def settled_shape(tensor: Tensor, values: int) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from edgeagent.errors import BundleFault, InferenceFault
 from edgeagent.inference import edgetpu
 from edgeagent.inference.delegates import CPU, Accelerator, load_delegate
 from edgeagent.inference.faults import AcceleratorFault
-from edgeagent.inference.tensors import Codec, Scored, Signature, Tensor, input_columns, settled_shape
+from edgeagent.inference.tensors import Codec, Scored, Signature, Tensor, settled
 
 if TYPE_CHECKING:
     from edgeagent.records import Float32Array
@@ -102,46 +102,52 @@ class TfliteModel:
         delegates = []
         if accelerator.library:
             delegates.append(load_delegate(accelerator, runtime.load_delegate))
-        try:
-            self._interpreter = runtime.interpreter(
+
+        def interpreter() -> Any:
+            made = runtime.interpreter(
                 model_content=model, num_threads=threads, experimental_delegates=delegates
             )
             if delegates:
-                _must_be_used(self._interpreter, accelerator)
-            self._settle_shapes(signature)
-            self._interpreter.allocate_tensors()
+                _must_be_used(made, accelerator)
+            _settle_shapes(made, signature)
+            made.allocate_tensors()
+            return made
+
+        try:
+            self._interpreter = interpreter()
         except (ValueError, RuntimeError, MemoryError) as e:
             raise _refusal(runtime.name, str(e).strip()) from e
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self._codec = Codec([_tensor(d) for d in inputs], [_tensor(d) for d in outputs], signature)
-        indices = [details["index"] for details in inputs]
-        self._inputs = list(zip(indices, self._codec.encoders, strict=True))
+        self._inputs = [details["index"] for details in inputs]
         self._outputs = [outputs[i]["index"] for i in self._codec.wanted]
+        # What a model keeps in variables is gone for good only with its interpreter.
+        self._anew = interpreter if signature.variables else None
 
-    def predict(self, values: Float32Array) -> Scored:
-        """The answer to float32[samples, channels] in the bundle's units, none of them NaN.
-
-        Raises:
-            InferenceFault: The runtime failed.
-        """
-        runtime = self._interpreter
+    def predict(self, values: Float32Array, state: Float32Array | None = None) -> Scored:
+        """As `backends.Model` has it. Raises InferenceFault if the runtime failed."""
         try:
-            for index, encoder in self._inputs:
-                runtime.set_tensor(index, encoder.encode(values))
+            if state is None and self._anew is not None:
+                with quiet_stderr():
+                    self._interpreter = self._anew()
+            runtime = self._interpreter
+            for index, tensor in zip(self._inputs, self._codec.encode(values, state), strict=True):
+                runtime.set_tensor(index, tensor)
             runtime.invoke()
             return self._codec.decode([runtime.get_tensor(index) for index in self._outputs])
         except (ValueError, RuntimeError, MemoryError) as e:
             raise InferenceFault(f"{self.backend} failed: {e}") from e
 
-    def _settle_shapes(self, signature: Signature) -> None:
-        """Give free dimensions their size, once."""
-        details = self._interpreter.get_input_details()
-        inputs = [_tensor(d)._replace(shape=tuple(map(int, d["shape_signature"]))) for d in details]
-        columns = input_columns([tensor.name for tensor in inputs], signature)
-        for index, tensor in zip((d["index"] for d in details), inputs, strict=True):
-            if min(tensor.shape, default=0) < 0:
-                shape = settled_shape(tensor, signature.samples * len(columns[tensor.name]))
-                self._interpreter.resize_tensor_input(index, shape)
+
+def _settle_shapes(interpreter: Any, signature: Signature) -> None:
+    """Give free dimensions their size, once."""
+    details = interpreter.get_input_details()
+    inputs = [_tensor(d)._replace(shape=tuple(map(int, d["shape_signature"]))) for d in details]
+    for index, before, after in zip(
+        (d["index"] for d in details), inputs, settled(inputs, signature), strict=True
+    ):
+        if before.shape != after.shape:
+            interpreter.resize_tensor_input(index, after.shape)
 
 
 def _must_be_used(interpreter: Any, accelerator: Accelerator) -> None:

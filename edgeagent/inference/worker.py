@@ -4,7 +4,7 @@ It inherits one SOCK_SEQPACKET socket, whose end-of-file is how it dies with its
 number of a model:
 
     LOAD     then a packet of Settings as JSON, with two descriptors: a memfd with float32 (the window, the scores, how
-             much was clipped), and a memfd with the model's bytes, which the parent has checked
+             much was clipped, the state), and a memfd with the model's bytes, which the parent has checked
     PREDICT  what lies in the model's shared memory
     UNLOAD   the model, which is not answered
 
@@ -22,7 +22,7 @@ import socket
 import struct
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from edgeagent.errors import Fault
 from edgeagent.inference.backends import Model, open_model
 from edgeagent.inference.delegates import Accelerator
 from edgeagent.inference.sandbox import confine, limit_memory
-from edgeagent.inference.tensors import Signature
+from edgeagent.inference.tensors import Signature, State
 
 if TYPE_CHECKING:
     from edgeagent.records import Float32Array
@@ -62,30 +62,42 @@ class Settings(NamedTuple):
     def decode(packet: bytes) -> Settings:
         words = json.loads(packet)
         words |= {
-            "signature": Signature(**words["signature"]),
+            "signature": _signature(**words["signature"]),
             "accelerator": Accelerator(**words["accelerator"]),
         }
         return Settings(**words)
 
 
+def _signature(**words: Any) -> Signature:
+    return Signature(**words)._replace(states=[State(*state) for state in words["states"]])
+
+
 class Shared(NamedTuple):
-    """What lies in the shared memory: float32[samples, channels], float32[labels], float32[1]."""
+    """What lies in the shared memory, as float32: [samples, channels], [labels], then [1], [1] and what is handed on.
+
+    `anew` is not 0 where no `state` is given; afterwards the state is the one that the model gave.
+    """
 
     values: Float32Array
     scores: Float32Array
     clipped: Float32Array
+    anew: Float32Array
+    state: Float32Array
+
+
+def _shared_sizes(signature: Signature) -> list[int]:
+    return [signature.samples * signature.channels, signature.labels, 1, 1, signature.state_size]
 
 
 def shared_bytes(signature: Signature) -> int:
     """The size of the shared memory."""
-    return 4 * (signature.samples * signature.channels + signature.labels + 1)
+    return 4 * sum(_shared_sizes(signature))
 
 
 def map_shared(fd: int, signature: Signature) -> Shared:
     memory = np.frombuffer(mmap.mmap(fd, shared_bytes(signature)), dtype=np.float32)
-    size = signature.samples * signature.channels
-    values, scores, clipped = np.split(memory, [size, size + signature.labels])
-    return Shared(values.reshape(signature.samples, signature.channels), scores, clipped)
+    values, *rest = np.split(memory, np.cumsum(_shared_sizes(signature))[:-1])
+    return Shared(values.reshape(signature.samples, signature.channels), *rest)
 
 
 class _Hosted(NamedTuple):
@@ -116,7 +128,8 @@ class _Host:
     def _answer(self, verb: bytes, number: int) -> bytes:
         if verb == PREDICT:
             model, shared = self._models[number]
-            shared.scores[:], shared.clipped[0] = model.predict(shared.values)
+            state = None if shared.anew[0] else shared.state
+            shared.scores[:], shared.clipped[0], shared.state[:] = model.predict(shared.values, state)
             return OK
         if verb == LOAD:
             return self._load(number)

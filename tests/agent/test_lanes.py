@@ -39,7 +39,9 @@ class SlowModel:
         if self.fault:
             raise self.fault
 
-    def predict(self, values: Float32Array | tuple[bytes, ...]) -> Answer:
+    def predict(
+        self, values: Float32Array | tuple[bytes, ...], stream: str = "", window_seq: int = 0
+    ) -> Answer:
         del values
         self.asked.set()
         self.let.wait()

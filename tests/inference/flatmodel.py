@@ -13,8 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 FLOAT32, FLOAT16, INT32, UINT8, INT64, INT16, INT8 = 0, 1, 2, 3, 4, 7, 9
-DEQUANTIZE, FULLY_CONNECTED, RESHAPE, SOFTMAX, CUSTOM, TILE, QUANTIZE = 6, 9, 22, 25, 32, 69, 114
-_FULLY_CONNECTED_OPTIONS, _SOFTMAX_OPTIONS = 8, 9
+ADD, DEQUANTIZE, FULLY_CONNECTED, RESHAPE, SOFTMAX, SVDF, CUSTOM, TILE, QUANTIZE = (
+    0,
+    6,
+    9,
+    22,
+    25,
+    27,
+    32,
+    69,
+    114,
+)
+_SVDF_OPTIONS, _FULLY_CONNECTED_OPTIONS, _SOFTMAX_OPTIONS, _ADD_OPTIONS = 6, 8, 9, 11
 
 _Put = Callable[[Any, int], None]
 
@@ -23,6 +33,7 @@ class Tensor(NamedTuple):
     """One tensor; without `data` it is computed. `scale` 0 means that it is not quantized.
 
     Where `scale` is a tuple, each slice along the last axis has its own. `signature` is the shape, -1 where it is free.
+    `variable`: it keeps its values from run to run.
     """
 
     shape: tuple[int, ...]
@@ -31,6 +42,7 @@ class Tensor(NamedTuple):
     zero_point: int = 0
     data: npt.NDArray[Any] | None = None
     signature: tuple[int, ...] = ()
+    variable: bool = False
 
 
 class Op(NamedTuple):
@@ -88,6 +100,8 @@ def _tensor(b: Any, index: int, t: Tensor) -> int:
         scale, zero = _array(b, scales, "<f4"), _array(b, [t.zero_point] * len(scales), "<i8")
         axis = _int32(len(t.shape) - 1 if len(scales) > 1 else 0)
         fields[4] = _offset(_table(b, {2: scale, 3: zero, 6: axis}))
+    if t.variable:
+        fields[5] = lambda b, slot: b.PrependBoolSlot(slot, True, False)
     if t.signature:
         fields[7] = _array(b, t.signature, "<i4")
     return _table(b, fields)
@@ -96,6 +110,10 @@ def _tensor(b: Any, index: int, t: Tensor) -> int:
 def _options(b: Any, code: int) -> dict[int, _Put]:
     if code == FULLY_CONNECTED:
         return {3: _int8(_FULLY_CONNECTED_OPTIONS), 4: _offset(_table(b, {0: _int8(0)}))}
+    if code == SVDF:
+        return {3: _int8(_SVDF_OPTIONS), 4: _offset(_table(b, {0: _int32(1)}))}
+    if code == ADD:
+        return {3: _int8(_ADD_OPTIONS), 4: _offset(_table(b, {}))}
     if code == SOFTMAX:
         return {3: _int8(_SOFTMAX_OPTIONS), 4: _offset(_table(b, {0: _float32(1.0)}))}
     return {}

@@ -158,7 +158,10 @@ def test_a_bundle_has_the_steps_that_training_took_and_scaling_comes_last(tmp_pa
     ("steps", "says"),
     [
         ("[{detrend: cubic}]", "preprocess[0].detrend: not one of the choices, found 'cubic'"),
-        ("[{detrnd: linear}]", "unknown key 'detrnd', expected one of band_pass, band_stop, colours, detrend"),
+        (
+            "[{detrnd: linear}]",
+            "unknown key 'detrnd', expected one of band_pass, band_stop, colours, detrend",
+        ),
         ("[{low_pass: 20}]", "preprocess[0].low_pass: no unit, found '20'"),
         (
             "[{low_pass: 1 Hz}, {low_pass: 2 Hz}]",
