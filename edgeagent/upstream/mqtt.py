@@ -212,7 +212,9 @@ class Mqtt:
             else:
                 if topic in young and young[topic].size_bytes + len(payload) > room_bytes[topic]:
                     messages.append(self._grown(topic, young.pop(topic)))
-                young.setdefault(topic, _Young()).add(record_id, payload)
+                if topic not in young:
+                    young[topic] = _Young()
+                young[topic].add(record_id, payload)
         messages.extend(self._grown(topic, one) for topic, one in young.items())
         return messages, rejected
 
