@@ -18,7 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgeagent.errors import UpstreamFault
 from edgeagent.upstream import SLOWEST_BYTES_PER_S
 
-__all__ = ["Connection", "ReasonCode", "Version"]
+__all__ = ["Connection", "Cut", "ReasonCode", "Version"]
 
 Version = Literal["5", "3.1.1"]
 
@@ -34,6 +34,10 @@ _MOST_AT_ONCE = 100
 _WHOLE_PACKET = 268_435_455
 _GATHERED_BYTES = 65_536
 _OUR_CLOCK = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED
+
+
+class Cut(UpstreamFault):
+    """The broker, or somebody on the way to it, has ended the connection."""
 
 
 class Connection:
@@ -80,11 +84,9 @@ class Connection:
             raise
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
-        """Begin to hand over a message; its number, by which `answers` speaks of it."""
+        """Begin to hand over a message; its number, by which `answers` speaks of it, and tells if it went wrong."""
         with self._client.gathering():
             info = self._client.publish(topic, payload, qos=1, retain=retain)
-        if info.rc:
-            raise self._lost()
         self._sizes_bytes[info.mid] = len(payload)
         self._under_way_bytes += len(payload)
         return info.mid
@@ -249,10 +251,10 @@ class Connection:
             return self._fault("the connection was cut before the broker greeted us", hint)
         if self._farewell is None:
             hint = "It is tried again; nothing is lost. If it goes on: do two devices have one `device.id`?"
-            return self._fault("the connection was cut", hint)
+            return Cut("the connection was cut", where=self._url, hint=hint)
         said = str(self._farewell)
         hint = _FAREWELL_HINTS.get(said, "It is tried again; nothing is lost.")
-        return self._fault(f"the broker ended the connection ({said})", hint)
+        return Cut(f"the broker ended the connection ({said})", where=self._url, hint=hint)
 
     def _fault(self, what: str, hint: str) -> UpstreamFault:
         return UpstreamFault(what, where=self._url, hint=hint)

@@ -22,12 +22,14 @@ from edgeagent.config.template import Template, compile_template
 from edgeagent.errors import ConfigFault, UpstreamFault
 from edgeagent.records import Kind
 from edgeagent.upstream import Advice, Result
-from edgeagent.upstream.broker import Connection, ReasonCode, Version
+from edgeagent.upstream.broker import Connection, Cut, ReasonCode, Version
 from edgeagent.upstream.codec import as_json, encode_batch
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 _NAMES = ("device.id", "kind")
 _NOT_IN_A_TOPIC = "+#\0"
+_NEVER_TOO_LARGE_BYTES = 100_000  # every broker takes so much
+_CUTS = 3
 _AROUND_A_BATCH = 5  # bytes of an array beside its items
 _AROUND_THE_PAYLOAD = 16  # bytes of an MQTT packet beside topic and payload, at most
 
@@ -117,6 +119,9 @@ class Mqtt:
         topic = _topic(options.topic, "topic", _NAMES)
         self._topics = {kind: topic.render({**values, "kind": kind}.get) for kind in get_args(Kind)}
         self._connection: Connection | None = None
+        self._batch_bytes = options.max_message
+        self._suspect: tuple[str, ...] = ()
+        self._cuts = 0
         self._window = 1
 
     def send(self, batch: Mapping[str, bytes]) -> Result:
@@ -146,6 +151,8 @@ class Mqtt:
                         accepted.update(answered.ids)
         except UpstreamFault as fault:
             self._drop()
+            if isinstance(fault, Cut) and len(under_way) == 1:
+                rejected |= self._cut_at(*under_way.values())
             trouble = trouble or fault
         if trouble and not accepted and not rejected:
             raise trouble
@@ -157,6 +164,21 @@ class Mqtt:
 
     def close(self) -> None:
         self._drop()
+
+    def _cut_at(self, message: _Message) -> dict[str, str]:
+        """What a message is refused for at which the broker has hung up again and again: too large, most likely.
+
+        By MQTT 3.1.1 it cannot say so, and the message would stand before all others for ever.
+        """
+        size_bytes = len(message.payload)
+        self._cuts = self._cuts + 1 if message.ids == self._suspect else 1
+        self._suspect = message.ids
+        if size_bytes < _NEVER_TOO_LARGE_BYTES or self._cuts < _CUTS:
+            return {}
+        if len(message.ids) == 1:
+            return {message.ids[0]: f"the broker hangs up at it ({size_bytes} bytes)"}
+        self._batch_bytes = size_bytes // 2
+        return {}
 
     def _alive(self) -> Connection:
         """The connection, with all read that the broker has said meanwhile. Raises UpstreamFault."""
@@ -210,7 +232,8 @@ class Mqtt:
             elif is_single:
                 messages.append(_Message(topic, payload, (record_id,)))
             else:
-                if topic in young and young[topic].size_bytes + len(payload) > room_bytes[topic]:
+                most_bytes = min(room_bytes[topic], self._batch_bytes)
+                if topic in young and young[topic].size_bytes + len(payload) > most_bytes:
                     messages.append(self._grown(topic, young.pop(topic)))
                 if topic not in young:
                     young[topic] = _Young()

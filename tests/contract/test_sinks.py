@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from threading import Thread
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import pytest
@@ -199,7 +200,7 @@ def far_end(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     end.close()
 
 
-def batch(*seqs: int) -> dict[str, bytes]:
+def batch(*seqs: int, **body: Any) -> dict[str, bytes]:
     def record(record_id: str) -> bytes:
         return msgspec.msgpack.encode(
             {
@@ -212,7 +213,7 @@ def batch(*seqs: int) -> dict[str, bytes]:
                 "clock": "synced",
                 "priority": 4,
                 "schema": 1,
-                "body": {"type": "mark"},
+                "body": {"type": "mark"} | body,
             }
         )
 
@@ -254,6 +255,23 @@ def test_batches_that_overlap_are_stored_once(far_end: FarEnd) -> None:
     ):  # the shorter batch has taken the place of the first: 2 and 3 came again
         assert far_end.stored() == list(batch(1, 2, 3, 4, 5))
     assert sorted(far_end.stored()) == list(batch(1, 2, 3, 4, 5))
+
+
+def test_a_record_of_100_megabytes_is_taken_or_refused_with_its_size_and_holds_up_no_other(
+    far_end: FarEnd,
+) -> None:
+    sink = far_end.sink()
+    waiting = batch(1, data=bytes(100_000_000)) | batch(2, 3)
+    accepted, rejected = set[str](), dict[str, str]()
+    while waiting:  # as the sender does: what is in neither comes again
+        result = sink.send(waiting)
+        accepted |= result.accepted
+        rejected |= result.rejected
+        waiting = {i: p for i, p in waiting.items() if i not in accepted and i not in rejected}
+    sink.close()
+    assert sorted(far_end.stored()) == sorted(accepted)
+    assert accepted >= set(batch(2, 3))
+    assert all(re.search("too large .*100000...", why) for why in rejected.values()), rejected
 
 
 def test_while_the_far_end_is_away_a_send_is_a_fault_and_works_again_after(far_end: FarEnd) -> None:

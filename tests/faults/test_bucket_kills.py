@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from device_at_work import Device
@@ -17,6 +19,10 @@ KEYS = {"ACCESS": ACCESS_KEY, "SECRET": SECRET_KEY}
 def device(folder: Path, way: Relay) -> Device:
     keys = "access_key: {env: ACCESS}, secret_key: {env: SECRET}"
     return Device(folder, f"s3: {{bucket: {BUCKET}, endpoint: {way.url!r}, {keys}}}", env=KEYS)
+
+
+def more_than(made: int) -> Callable[[dict[str, Any]], bool]:
+    return lambda status: status["made"] > made
 
 
 @pytest.mark.slow
@@ -34,7 +40,7 @@ def test_a_device_killed_before_while_and_after_it_puts_objects_stores_each_reco
             if gate:
                 gate.clear()
             one.tell(f"put {dice.randrange(50, 700)}")
-            one.wait(lambda status, before=before: status["made"] > before)
+            one.wait(more_than(before))
             if gate:
                 assert way.holds.wait(60)
             one.kill()

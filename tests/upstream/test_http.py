@@ -127,6 +127,10 @@ def test_a_refused_connection_says_so() -> None:
     assert "no connection" in trouble(server.url)
 
 
+def test_a_name_that_is_not_known_is_told() -> None:
+    assert "the name is not known. Check the network and its DNS server" in trouble("http://fleet.invalid")
+
+
 @pytest.mark.parametrize("act", [cut, answer(200, b'{"results": ["acc', length=100)])
 def test_a_connection_cut_before_or_in_the_answer_keeps_all(act: Callable[..., None]) -> None:
     with scripted(act) as server:

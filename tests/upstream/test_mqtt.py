@@ -7,13 +7,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import msgspec
 import pytest
-from mosquitto import PLAIN, Listener, Mosquitto, ids
+from mosquitto import PLAIN, Broker, Listener, Mosquitto, ids
+from relay import Relay
 from scripted import CERTIFICATE, CERTIFICATES
 
 from edgeagent.config import parts
@@ -71,7 +73,7 @@ def listener(broker: Mosquitto) -> Iterator[Listener]:
 def sinks() -> Iterator[Callable[..., Mqtt]]:
     made: list[Mqtt] = []
 
-    def make(broker: Mosquitto | str, device: str = "press-07", **changes: Any) -> Mqtt:
+    def make(broker: Broker | str, device: str = "press-07", **changes: Any) -> Mqtt:
         url = broker if isinstance(broker, str) else broker.url
         made.append(mqtt.build("plant", Options(url=url, **changes), device))
         return made[-1]
@@ -137,16 +139,18 @@ def test_batches_grow_no_longer_than_a_message_may_be(
     assert max(lengths) <= 1000 < min(lengths[:-1]) + 2 * len(next(iter(records.values())))
 
 
+@VERSIONS
 def test_the_broker_knows_us_again_and_the_connection_is_kept(
-    broker: Mosquitto, listener: Listener, sinks: Sinks
+    broker: Mosquitto, listener: Listener, sinks: Sinks, version: str
 ) -> None:
-    sink = sinks(broker)
+    sink = sinks(broker, version=version)
     for _ in range(3):
         sink.send(batch(2))
         sink.idle()
     log = broker.log.read_text()
     assert log.count("as edgeagent-press-07-plant") == 1
-    assert "(p5, c0, k60" in log, "no clean start"
+    assert f"(p{'5' if version == '5' else '2'}, c0, k60" in log, "no clean start"
+    assert log.count("Received PUBLISH from edgeagent-press-07-plant (d0, q1, r0") == 6
 
 
 # --- what cannot be sent ------------------------------------------------------------------------------
@@ -161,6 +165,31 @@ def test_a_record_longer_than_the_broker_takes_is_refused_and_the_rest_arrives(
     result = sinks(broker).send(long | batch(3))
     assert result.rejected == {"long": f"too large for the broker ({len(long['long'])} bytes)"}
     assert ids(listener.heard()) == sorted(result.accepted) == list(batch(3))
+    listener.leave()
+
+
+@pytest.mark.parametrize("message", ["record", "batch"])
+def test_a_record_at_which_an_old_broker_hangs_up_is_refused_after_three_times_and_the_rest_arrives(
+    brokers: Make, sinks: Sinks, message: str
+) -> None:
+    """By MQTT 3.1.1 a broker cannot say what it takes."""
+    broker = brokers(*PLAIN, "max_packet_size 1000000")
+    listener = Listener(broker)
+    sink = sinks(broker, version="3.1.1", message=message)
+    waiting = batch(2, data=bytes(700_000)) | {
+        "long": msgspec.msgpack.encode({"id": "long", "kind": "event", "body": bytes(2_000_000)})
+    }
+    sent, refused = set[str](), dict[str, str]()
+    for _ in range(20):
+        with suppress(UpstreamFault):
+            result = sink.send({i: waiting[i] for i in waiting if i not in sent and i not in refused})
+            sent |= result.accepted
+            refused |= result.rejected
+    assert sent == set(batch(2))
+    assert refused == {
+        "long": f"the broker hangs up at it ({len(waiting['long']) + (message == 'batch')} bytes)"
+    }
+    assert ids(listener.heard()) == list(batch(2))
     listener.leave()
 
 
@@ -243,6 +272,23 @@ def test_a_broker_that_hangs_is_given_up_after_the_timeout(broker: Mosquitto, si
     assert "no answer within 0.2 s" in trouble(sink), "also when it accepts the connection and greets nobody"
     broker.signal(signal.SIGCONT)
     assert sink.send(batch(3)).accepted == set(batch(3))
+
+
+def test_a_connection_that_is_only_half_open_is_given_up_and_begun_anew(
+    broker: Mosquitto, listener: Listener, sinks: Sinks
+) -> None:
+    """As when a router has forgotten it: it stands, and nothing comes through."""
+    way = Relay(broker.port)
+    sink = sinks(f"mqtt://127.0.0.1:{way.port}", timeout=0.5)
+    sink.send(batch(1))
+    way.asks.clear()
+    assert "no answer within 0.5 s" in trouble(sink)
+    way.refuse()
+    way.admit()
+    way.asks.set()
+    assert sink.send(batch(3)).accepted == set(batch(3))
+    assert ids(listener.heard()) == list(batch(3))
+    way.refuse()
 
 
 def test_a_name_that_is_not_known_is_told(sinks: Sinks) -> None:
@@ -333,6 +379,7 @@ def test_presence_says_online_offline_when_closed_and_offline_by_will_when_cut(
     sink = sinks(broker, **options)
     sink.send(batch(150))
     assert presence() == [b"online"]
+    assert "Will message specified (7 bytes) (r1, q1)" in broker.log.read_text()
     sink.close()
     late = Listener(broker)
     assert late.heard() == [("edge/press-07/presence", b"offline")], "retained"
