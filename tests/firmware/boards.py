@@ -145,8 +145,9 @@ class CortexM:
         self._control, theirs = socket.socketpair()
         self._control.settimeout(START_PATIENCE_S)
         machine = ["-M", "lm3s6965evb", "-display", "none", "-kernel", str(BUILD / "cortex-m.elf")]
-        # Time goes by the instructions run, at about our pace: a starved emulator is slow, but never late.
-        machine += ["-icount", "shift=auto"]
+        # Time goes by the instructions run, 128 ns each, and waits for ours: a starved emulator is slow, and its time
+        # never jumps. (`shift=auto` lets instructions take longer to make up for lost time, ten times our pace.)
+        machine += ["-icount", "shift=7,align=on"]
         line = ["-chardev", "pty,id=line", "-serial", "chardev:line"]
         control = ["-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"]
         tmp105 = ["-device", "tmp105,id=tmp105,address=0x48"] if sensor else []

@@ -23,6 +23,8 @@ from firmware_bridge.messages import (
     Hello,
     HostHeartbeat,
     Message,
+    Ping,
+    Pong,
     Result,
     Samples,
     Set,
@@ -244,3 +246,15 @@ def test_a_ping_comes_back_as_it_was(host: Host) -> None:
 
     host.until(echoes)
     assert [echo.data for echo in echoes()] == [data]
+
+
+def test_a_line_that_is_busy_both_ways_breaks_no_frame_and_loses_no_sample(host: Host) -> None:
+    start = len(host.events)
+    for k in range(300):
+        ping = Ping(k.to_bytes(2, "little") * 25)
+        host.send(ping)
+        host.hears(Pong, lambda m, data=ping.data: m.data == data)  # type: ignore[misc]
+    host.hears(Samples)
+    assert sum(burst.lost for burst in bursts_since(host, start)) == 0
+    counters = host.link.counters
+    assert (counters["bad_frames"], counters["bad_frames_at_board"], counters["resets"]) == (0, 0, 0)

@@ -26,8 +26,8 @@
 #define SLICE_CYCLES (CLOCK_HZ / 1000U)
 #define SLICE_NS 1000000
 
-/* The line between UART and pty. simavr's own (uart_pty.c) feeds the UART from a thread of its own, which now and then
- * crashes the simulated core: here everything happens between two slices. */
+/* The line between UART and pty. simavr's own (uart_pty.c) feeds the UART from a thread of its own: here everything
+ * happens between two slices. */
 typedef struct {
     int fd;
     avr_irq_t *input;

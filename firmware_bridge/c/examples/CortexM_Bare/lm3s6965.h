@@ -21,7 +21,7 @@
 #define SYST_CSR_PROCESSOR_CLOCK (1U << 2)
 #define SYST_RVR REGISTER(0xE000E014U)
 #define SYST_CVR REGISTER(0xE000E018U)
-#define SYST_MAX 0x00FFFFFFU
+#define SYST_MAX 0x0003FFFFU /* of 24 bits: QEMU keeps pace with its host's clock only where a timer ends, each 21 ms */
 
 #define GPIOA_AFSEL REGISTER(0x40004420U)
 #define GPIOA_DEN REGISTER(0x4000451CU)

@@ -23,7 +23,7 @@ static const fwb_output outputs[] = {{"relay", 0.0F, 0.0F, 1.0F, 60000U}};
 
 static uint32_t clock_us, clock_ticks, clock_last;
 
-/* SysTick runs freely and is extended here, so it must be asked more often than it wraps: each 1.3 s. */
+/* SysTick runs freely and is extended here, so it must be asked more often than it wraps: each 21 ms. */
 static uint32_t now_us(void)
 {
     const uint32_t counter = SYST_CVR; /* downwards */

@@ -36,7 +36,8 @@ void serveLine()
     }
     fwb_receive(&board, received, n, micros());
 
-    uint16_t now = min(unsentSize, (uint16_t)Serial.availableForWrite());
+    uint16_t room = Serial.availableForWrite(); // asked once: min() is a macro, and the room grows by itself
+    uint16_t now = min(unsentSize, room);
     Serial.write(unsent, now);
     unsentSize -= now;
     memmove(unsent, unsent + now, unsentSize);
