@@ -79,6 +79,12 @@ class Tensor(NamedTuple):
     axis: int = 0
 
 
+def scale(values: Any, mean: Any, std: Any, out: Any = None) -> Any:
+    """x' = (x - mean) / std: what training does with `input.scaling`, too."""
+    scaled = np.subtract(values, mean, out=out)
+    return np.divide(scaled, std, out=scaled)
+
+
 class Encoder:
     """Fills one input tensor, in buffers that are made once.
 
@@ -117,9 +123,8 @@ class Encoder:
 
     def encode(self, values: Float32Array) -> Any:
         """The tensor for float32[samples, channels], none of them NaN; `clipped` tells how many were beyond it."""
-        x = self._scaled
-        np.subtract(values if self._columns is None else values[:, self._columns], self._mean, out=x)
-        np.divide(x, self._std, out=x)
+        taken = values if self._columns is None else values[:, self._columns]
+        x = scale(taken, self._mean, self._std, self._scaled)
         if self._is_integer:
             np.multiply(x, self._inverse_scale, out=x)
             np.rint(x, out=x)

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import data
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from data import CHANNELS, LABELS, RATE_HZ, UNITS, WINDOW, Floats, G, Ints, Trial
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from edgeagent.inference.tensors import Signature
+from edgeagent.inference.tflite import TfliteModel, find_runtime
 from edgeagent.recording import Channel, Header, Label, label_between, write_series
 from edgeagent.records import Layout
 
@@ -36,33 +37,24 @@ SAMPLES_A_BLOCK = 75
 
 
 class Int8Model:
-    """The file that is shipped, run as the agent runs it: windows float32[n, 100, 6] in SI units in, scores out."""
+    """The file that is shipped, run by the agent's own code: windows float32[n, 100, 6] in SI units in, scores out."""
 
     def __init__(self, flatbuffer: bytes, mean: Floats, std: Floats) -> None:
-        self._model = Interpreter(model_content=flatbuffer, num_threads=1)
-        self._model.allocate_tensors()
-        (self._input,), (self._output,) = self._model.get_input_details(), self._model.get_output_details()
-        self._mean, self._std = mean, std
+        signature = Signature(WINDOW, len(CHANNELS), len(LABELS), mean.tolist(), std.tolist())
+        self._model = TfliteModel(find_runtime(), flatbuffer, signature)
+        self._bare = find_runtime().interpreter(model_content=flatbuffer, num_threads=1)
+        self._bare.allocate_tensors()
 
     def scores(self, windows: Floats) -> Floats:
         """float32[n, 7], dequantised."""
-        return np.stack([self._one(window) for window in windows])
-
-    def _one(self, window: Floats) -> Floats:
-        scale, zero = self._input["quantization"]
-        counts = np.rint((window - self._mean) / self._std / scale) + zero
-        self._model.set_tensor(self._input["index"], np.clip(counts, -128, 127).astype(np.int8)[None])
-        self._model.invoke()
-        scale, zero = self._output["quantization"]
-        out = self._model.get_tensor(self._output["index"])[0].astype(np.float32)
-        return ((out - zero) * scale).astype(np.float32)
+        return np.stack([self._model.predict(window).scores for window in windows])
 
     def invoke_us(self, count: int = 3000) -> float:
         """The median of `count` bare invokes, in us."""
         took_ns = []
         for _ in range(count):
             start_ns = time.perf_counter_ns()
-            self._model.invoke()
+            self._bare.invoke()
             took_ns.append(time.perf_counter_ns() - start_ns)
         return float(np.median(took_ns)) / 1000
 

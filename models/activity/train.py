@@ -23,6 +23,8 @@ import tensorflow as tf
 from data import LABELS, MIRROR, Floats, Ints, Trial
 from keras import layers
 
+from edgeagent.inference.tensors import scale
+
 SEED = 1
 EPOCHS = 30
 WINDOWS_AN_EPOCH = 4096
@@ -36,7 +38,8 @@ class Scaling(NamedTuple):
     std: Floats
 
     def __call__(self, x: Floats) -> Floats:
-        return ((x - self.mean) / self.std).astype(np.float32)
+        scaled: Floats = scale(x, self.mean, self.std)
+        return scaled
 
 
 def scaling(trials: list[Trial]) -> Scaling:

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeagent.errors import ConfigFault
 from edgeagent.inference.tasks import Given, Outputs
+from edgeagent.inference.tensors import scale
 from edgeagent.records import Reading
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Anomaly:
         return f"an anomaly above {self.threshold:g}"
 
     def measure(self, outputs: Float32Array, given: Float32Array) -> Float32Array:
-        off = (given - self._mean) / self._std
+        off = scale(given, self._mean, self._std)
         off -= outputs.reshape(given.shape)
         error = np.vdot(off, off) / off.size if self._is_squared else np.abs(off).mean()
         return np.array([error], np.float32)
