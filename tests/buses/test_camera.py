@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
 from collections.abc import Iterator
@@ -268,9 +269,13 @@ def test_a_camera_that_vanishes_from_the_network_is_gone_and_found_again(server:
 # --- V4L2 ---------------------------------------------------------------------------------------------
 
 
-def test_a_video_device_that_is_not_there_is_gone() -> None:
-    with pytest.raises(DeviceGone, match="/dev/video99"):
+def test_a_video_device_that_is_not_there_is_gone_and_no_library_logs_each_look_for_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    with pytest.raises(DeviceGone, match=r"/dev/video99: is not there\. Check cable"):
         V4l2Camera("/dev/video99", RealClock(), 640, 480).open()
+    assert not caplog.messages
 
 
 def test_a_device_that_is_no_camera_says_so() -> None:

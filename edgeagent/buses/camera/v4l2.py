@@ -6,6 +6,7 @@ linuxpy is under the GPL, version 3 or later, and so is in an extra of its own (
 from __future__ import annotations
 
 import errno
+import logging
 import select
 from contextlib import suppress
 from typing import Any
@@ -35,6 +36,8 @@ class V4l2Camera:
         from linuxpy.video.device import Device, V4L2Error, VideoCapture
 
         self.close()
+        # It tells of each opening, and a camera that is gone is looked for each second.
+        logging.getLogger("linuxpy").setLevel(logging.WARNING)
         try:
             self._device = Device(self.name)
             self._device.open()
@@ -100,7 +103,7 @@ class V4l2Camera:
     def _fault(self, error: Exception) -> DeviceFault:
         number = error.errno if isinstance(error, OSError) else None
         if number in _GONE:
-            return DeviceGone(f"is not there ({error})", where=self.name, hint="Check cable, hub and power.")
+            return DeviceGone("is not there", where=self.name, hint="Check cable, hub and power.")
         if number in (errno.EACCES, errno.EPERM):
             hint = (
                 "Run `sudo usermod -aG video USER` and log in again (a service: SupplementaryGroups=video)."
