@@ -40,7 +40,9 @@ def test_all_is_told_that_there_is_to_tell_and_0_is_healthy(
         ):  # fmt: skip
             assert words in told
         assert main(["status", "-c", str(site.config), "--json"]) == OK
-        assert json.loads(capsys.readouterr().out)["pid"] == agent.pid
+        everything = json.loads(capsys.readouterr().out)
+        assert everything["pid"] == agent.pid
+        assert ("the clock is not set" in told) == (not everything["clock"]["synced"])
 
 
 def test_3_is_degraded_and_says_why_first_whatever_characters_are_in_it(
