@@ -22,6 +22,7 @@ from edgeagent.decisions import Known
 from edgeagent.decisions.check import check_rule
 from edgeagent.errors import BundleFault, ConfigFault, Fault
 from edgeagent.inference.bundle import Bundle, find_bundle, load_bundle, own_bundles
+from edgeagent.inference.calibration import calibrated
 from edgeagent.inference.choices import choices_for
 from edgeagent.joined import sensors_of
 from edgeagent.pipeline import fit_inputs
@@ -50,7 +51,7 @@ def bundle_places(draft: schema.Config, path: Path) -> list[Path]:
 
 
 def load_model(model: schema.Model, draft: schema.Config, path: Path) -> Bundle:
-    """The bundle that a model names; a relative path is relative to the config at `path`.
+    """The bundle that a model names, as it was calibrated on this device; a relative path is relative to the config.
 
     Raises BundleFault, or ConfigFault if no variant of it runs on the accelerator.
     """
@@ -59,7 +60,7 @@ def load_model(model: schema.Model, draft: schema.Config, path: Path) -> Bundle:
         name = str(path.absolute().parent / Path(name).expanduser())
     bundle = load_bundle(find_bundle(name, places=bundle_places(draft, path)))
     choices_for(bundle, model.accelerator)
-    return bundle
+    return calibrated(bundle, state_folder(draft.state) / "calibration")
 
 
 class _Fitting:
@@ -175,6 +176,8 @@ class _Fitting:
         bundle = self._bundles.get(pipeline.model or "")
         if bundle is not None:
             self._bundle(bundle, pipeline, path)
+            if bundle.is_stateful:
+                self._in_a_row(bundle, pipeline, path)
             whose = f"{bundle.name} {bundle.version}"
             self._serves(pipeline, bundle.layout, bundle.window_s, whose, (*path, "input"))
         elif pipeline.model is None and pipeline.window.length:
@@ -201,6 +204,21 @@ class _Fitting:
                     expected=f"{bundle.window_s:g} s, or no length here",
                 ),
             )
+
+    def _in_a_row(self, bundle: Bundle, pipeline: schema.Pipeline, path: KeyPath) -> None:
+        """A model with a state needs each window, as far apart as in training, and its variables for one stream."""
+        whose = f"{bundle.name} {bundle.version} keeps a state from window to window"
+        hop_s = pipeline.window.hop
+        if hop_s is not None and abs(hop_s - bundle.hop_s) > 1e-9:
+            expected = f"{bundle.hop_s:g} s, or no hop here"
+            self._fault((*path, "window", "hop"), ConfigFault(whose, where=f"{hop_s:g} s", expected=expected))
+        if pipeline.max_rate is not None:
+            self._fault((*path, "max_rate"), ConfigFault(whose, expected="no max_rate"))
+        others = [name for name, other in self._draft.pipelines.items() if other.model == pipeline.model]
+        if bundle.variables and path[-1] != others[0]:
+            what = f"{bundle.name} {bundle.version} keeps variables, which {others[0]} has already"
+            hint = "Give this pipeline an entry of its own under models:"
+            self._fault((*path, "model"), ConfigFault(what, expected="one pipeline a model", hint=hint))
 
     def _serves(
         self, pipeline: schema.Pipeline, wanted: Layout | None, length_s: float, whose: str, path: KeyPath

@@ -47,10 +47,15 @@ class Anomaly:
     facts = ("label", "anomaly", "margin")
 
     def __init__(self, output: Output, given: Given) -> None:
+        self._output, self._given = output, given
         self.outputs = given.rows * len(given.mean)
         self.threshold = output.threshold
         self._mean, self._std = (np.array(numbers, np.float32) for numbers in (given.mean, given.std))
         self._is_squared = output.error == "squared"
+
+    def at(self, threshold: float) -> Anomaly:
+        """The same, with another threshold."""
+        return Anomaly(msgspec.structs.replace(self._output, threshold=threshold), self._given)
 
     @property
     def gives(self) -> str:
