@@ -1,4 +1,4 @@
-"""From the fsynced outbox by HTTP into the collector, another process on this machine; raw is the same bodies, ready."""
+"""From the fsynced outbox by HTTP into the collector, another process here; raw is the same bodies, ready."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BODY = {"label": "running", "scores": [0.1, 0.8, 0.1], "latency_ms": 4.5}
 
 
 def measure() -> Iterator[Figure]:
-    with TemporaryDirectory() as name, _collector(Path(name) / "dataset") as url:
+    with TemporaryDirectory() as name, collector(Path(name) / "dataset") as url:
         drain_s, bodies = _drain(Path(name) / "state", url)
         raw_s = _post(url, bodies)
     rate, raw = RECORDS / drain_s, RECORDS / raw_s
@@ -42,7 +42,7 @@ def measure() -> Iterator[Figure]:
 
 
 @contextmanager
-def _collector(folder: Path) -> Iterator[str]:
+def collector(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "edgeagent", "collector", "--data", str(folder), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout
