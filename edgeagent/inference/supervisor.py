@@ -194,7 +194,7 @@ class _Worker:
         self._has_delegate = bool(accelerator.library)
         self._numbers = count()
         self._tenants: dict[int, _Tenant] = {}
-        self._door = Lock()  # who comes and goes
+        self._door = Lock()  # who comes and goes; may be taken while talking, and not the other way round
         self._talk = Lock()  # held from a question to its answer
         self._asked: deque[_Asked] = deque()
         self._answers: dict[int, bytes] = {}
@@ -227,12 +227,13 @@ class _Worker:
         """The model is let go of; with the last one the process ends."""
         with self._door:
             self._tenants.pop(number, None)
+            self._answers.pop(number, None)
             is_last, self._ended = not self._tenants and not self._ended, not self._tenants
+            if self._tenants:
+                with suppress(OSError):
+                    self._socket.send(UNLOAD + NUMBER.pack(number))
         if is_last:
             self._end()
-        elif self._tenants:
-            with suppress(OSError):
-                self._socket.send(UNLOAD + NUMBER.pack(number))
 
     def kill(self) -> None:
         self._process.kill()
@@ -251,8 +252,8 @@ class _Worker:
 
     def load(self, number: int, settings: Settings, files: list[int]) -> None:
         """Begin to; `loaded` has the answer."""
-        with self._talk:
-            tenants = list(self._tenants.values())
+        with self._talk, self._door:  # two packets, and none between them
+            tenants = self._tenants.values()
             memory_bytes = settings.memory_bytes + _MODEL_COPIES * sum(one.size_bytes for one in tenants)
             self._asked.append(_Asked(number, "loading"))
             with suppress(OSError):  # it died: whoever asks for the answer is told
