@@ -149,6 +149,8 @@ def test_every_make_target_and_script_that_a_page_runs_exists(page: Path) -> Non
     ("word", "folder"),
     [
         ("Filters", "conditioning"),
+        ("Steps", "inference.preprocess"),
+        ("Tasks", "inference.tasks"),
         ("Outputs", "actuators"),
         ("Actions", "decisions"),
         ("Sampling", "sampling"),

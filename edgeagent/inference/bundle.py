@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node
 
 from edgeagent.config.findings import Marks, Report
 from edgeagent.config.parts import find
@@ -366,20 +367,41 @@ def own_bundles() -> Path:
 
 def read_keys(folder: Path) -> BundleKeys:
     """A bundle's `bundle.yaml`, all of it. Raises BundleFault with all that is wrong with it."""
+    keys = _read(folder / _FILE, _root(folder / _FILE), BundleKeys, ())
+    assert isinstance(keys, BundleKeys)
+    return keys
+
+
+def read_input(folder: Path) -> Input:
+    """What training takes from a `bundle.yaml` that has no model yet: its `input:`. Raises BundleFault."""
     path = folder / _FILE
+    root = _root(path)
+    pairs = root.value if isinstance(root, MappingNode) else []
+    node = next((value for key, value in pairs if key.value == "input"), None)
+    if node is None:
+        raise BundleFault("there is no `input:`", where=str(path), expected="channels, rate, window and hop")
+    found = _read(path, node, Input, ("input",))
+    assert isinstance(found, Input)
+    return found
+
+
+def _root(path: Path) -> Node:
     _refuse_link_out(path)
-    report = Report(str(path))
     try:
-        root = YAML().compose(path.read_text("utf-8-sig"))
+        root: Node | None = YAML().compose(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError, YAMLError) as e:
         raise BundleFault(f"cannot be read ({e})", where=str(path), hint="Copy the bundle again") from e
     if root is None:
         raise BundleFault("the file is empty", where=str(path), hint="Copy the bundle again")
-    keys = Walker(report, Marks(), path.parent).read(root, BundleKeys, ())
+    return root
+
+
+def _read(path: Path, node: Node, wanted: type[msgspec.Struct], at: tuple[str, ...]) -> Any:
+    report = Report(str(path))
+    found = Walker(report, Marks(), path.parent).read(node, wanted, at)
     if report.findings:
         raise BundleFault(_lines(report.findings), hint="Correct the file, or copy the bundle again")
-    assert isinstance(keys, BundleKeys)
-    return keys
+    return found
 
 
 def _lines(findings: Iterable[object]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import classifier, write_bundle
 
 from edgeagent.errors import BundleFault
-from edgeagent.inference.bundle import find_bundle, load_bundle, own_bundles
+from edgeagent.inference.bundle import find_bundle, load_bundle, own_bundles, read_input
 from edgeagent.inference.engine import signature
 from edgeagent.records import Channel
 
@@ -152,6 +153,17 @@ def test_a_bundle_has_the_steps_that_training_took_and_scaling_comes_last(tmp_pa
     found = signature(bundle)
     assert bundle.chain.form.shape == (2, 3)
     assert (found.samples, found.channels, found.mean, found.std) == (2, 3, [0.0] * 3, [1.0] * 3)
+
+
+def test_training_reads_the_input_of_a_bundle_that_has_no_model_yet(tmp_path: Path) -> None:
+    """The one that models/README.md shows."""
+    page = (own_bundles() / "README.md").read_text()
+    (tmp_path / "bundle.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    prepare = read_input(tmp_path).chain()
+    assert prepare(np.ones((500, 3), np.float32)).shape == (201, 3)
+    (tmp_path / "bundle.yaml").write_text("task: anomaly\n")
+    with pytest.raises(BundleFault, match="there is no `input:`"):
+        read_input(tmp_path)
 
 
 @pytest.mark.parametrize(
