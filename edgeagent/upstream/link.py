@@ -69,7 +69,8 @@ class Link:
     def sent(self, size_bytes: int, took_ns: int, now_ns: int, wall: Wall) -> str:
         """So many bytes went, whatever became of them; for which month they count."""
         month = self.month(now_ns, wall)
-        self.sent_bytes = self.sent_bytes | {month: self.sent_bytes.get(month, 0) + size_bytes}  # others read it
+        total_bytes = self.sent_bytes.get(month, 0) + size_bytes
+        self.sent_bytes = self.sent_bytes | {month: total_bytes}  # a new one: the status reads it meanwhile
         if self._per_second_bytes:
             began_ns = now_ns - took_ns
             self._free_ns = began_ns + size_bytes * NS_PER_S // self._per_second_bytes
