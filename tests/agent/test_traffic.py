@@ -10,6 +10,7 @@ import pytest
 
 from edgeagent.agent.clock import RealClock, VirtualClock
 from edgeagent.agent.traffic import Listener, Recorder, rerun
+from edgeagent.buses.fake.port import FakePort
 from edgeagent.buses.spy import read_traffic
 from edgeagent.config.load import load, require
 from edgeagent.errors import ConfigFault, StorageFault
@@ -61,6 +62,30 @@ def test_what_was_recorded_gives_the_same_blocks_without_the_device(
     assert (again.layout, again.state) == (then.layout, then.state)
     if name not in ("a_stuck_bus", "no_such_bus", "a_dead_line"):
         assert then.rows > 0
+
+
+def test_a_cable_that_is_pulled_while_recording_is_pulled_in_the_case_too(tmp_path: Path) -> None:
+    cable = FakePort()
+    config = tmp_path / "edgeagent.yaml"
+    options = f"driver: serial_text, port: {cable.path}, channels: [{{name: a, unit: A}}]"
+    config.write_text(f"device: {{id: a}}\nsensors:\n  s: {{{options}}}\n")
+    recorder = Recorder("s", require(load(config)).sensors["s"].part, RealClock())
+    until(recorder, lambda: recorder.heard.state == "ok")
+    cable.send(b"half a line\n1.5\n2.5\n")
+    until(recorder, lambda: recorder.heard.rows == 2)
+    cable.unplug()
+    until(recorder, lambda: recorder.heard.state == "gone")
+    recorder.stop()
+    recorder.write(tmp_path / "case", config)
+    again = rerun(tmp_path / "case")
+    assert again.state == "gone"
+    assert values(again) == values(recorder.heard)
+
+
+def until(recorder: Recorder, true: Callable[[], bool]) -> None:
+    while not true():
+        assert recorder.elapsed_s < 20
+        recorder.run(recorder.elapsed_s + 0.05)
 
 
 def test_a_case_says_what_came_in_the_form_of_the_contracts_cases(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ class FakeLine:
         self._is_open = False
         self._heard = b""
         self._underway: deque[tuple[int, bytes]] = deque()
+        self._unread_bytes = 0
         self._random = Random(1)  # noqa: S311 - noise, the same in every run
 
     def open(self) -> None:
@@ -103,6 +104,7 @@ class FakeLine:
         self._be_plugged_in()
         self._live()
         self._underway.clear()
+        self._unread_bytes = 0
         self._is_open = True
 
     def read(self, wait_ns: int) -> bytes:
@@ -136,7 +138,8 @@ class FakeLine:
         heard, self._heard = self._heard, b""
         for message in self.program.step(now_ns, heard):
             carried = b"" if self.silent else self._carry(message)
-            if sum(len(data) for _, data in self._underway) + len(carried) <= UNREAD_BYTES:
+            if self._unread_bytes + len(carried) <= UNREAD_BYTES:
+                self._unread_bytes += len(carried)
                 self._underway.append((now_ns + round(self.slow_s * NS_PER_S), carried))
 
     def _carry(self, message: bytes) -> bytes:
@@ -159,6 +162,7 @@ class FakeLine:
         data = b""
         while self._underway and self._underway[0][0] <= self._clock.now_ns():
             data += self._underway.popleft()[1]
+        self._unread_bytes -= len(data)
         return data
 
     def _next_ns(self) -> int:
