@@ -13,7 +13,11 @@ from edgeagent.conditioning.limits import Limits
 from edgeagent.config.schema import ActuatorEntry, Part, Rule, Sampling
 from edgeagent.decisions import capture, event
 from edgeagent.decisions.rules import Rules
+from edgeagent.inference.tasks import Given
+from edgeagent.inference.tasks.anomaly import Anomaly
+from edgeagent.inference.tasks.anomaly import Output as AnomalyOutput
 from edgeagent.inference.tasks.classification import Classification, Output
+from edgeagent.inference.tasks.regression import Regression, Value
 from edgeagent.pipeline import Arrival, Core, Effects, ModelPlan, PipelinePlan
 from edgeagent.records import NS_PER_S, Block, Channel, Draft, Layout, Raw, decode_raw
 from edgeagent.sampling import uniform
@@ -46,8 +50,9 @@ def core(
     *,
     max_rate_hz: float | None = None,
     hop_s: float = 1.0,
+    model: ModelPlan = MODEL,
 ) -> Core:
-    plan = PipelinePlan("motion", ("imu",), LAYOUT, 1.0, hop_s, Report(report), MODEL, max_rate_hz)
+    plan = PipelinePlan("motion", ("imu",), LAYOUT, 1.0, hop_s, Report(report), model, max_rate_hz)
     policies = {"some": Part("uniform", uniform.Options(uniform=keep))} if keep else {}
     return Core(
         [plan],
@@ -297,3 +302,28 @@ def test_the_same_input_gives_the_same_records_to_the_byte() -> None:
         return drafts
 
     assert run() == run()
+
+
+def test_a_regressions_value_is_in_the_record_with_its_unit_and_in_the_rules_message() -> None:
+    flow = Regression([Value(name="flow", unit="L/min")])
+    over = Rule(
+        when="motion.value > 3 and motion.flow < 9",
+        do=[Part("event", event.Options(message="{motion.value:.1f} L/min"))],
+    )
+    c = started(core({"over": over}, model=MODEL._replace(read=flow.read)))
+    feed(c, 0, 51)
+    prediction, _, alert = c.arrival(Arrival("motion", 1, (4.25,)), NS_PER_S).drafts
+    assert list(prediction.body["values"]) == [{"name": "flow", "value": 4.25, "unit": "L/min"}]
+    assert (prediction.body["label"], prediction.body["score"]) == (None, None)
+    assert alert.body["message"] == "4.2 L/min"
+
+
+def test_an_anomaly_is_in_the_record_with_its_threshold_and_rules_see_it() -> None:
+    task = Anomaly(AnomalyOutput(threshold=0.5), Given(50, [0.0], [1.0]))
+    odd = Rule(when='motion.label == "anomaly" and motion.anomaly > 0.6', do=[])
+    c = started(core({"odd": odd}, model=MODEL._replace(read=task.read)))
+    feed(c, 0, 51)
+    prediction, decision = c.arrival(Arrival("motion", 1, (0.75,)), NS_PER_S).drafts
+    body = prediction.body
+    assert (body["label"], body["anomaly"], body["threshold"], body["margin"]) == ("anomaly", 0.75, 0.5, 0.5)
+    assert decision.body["state"] == "active"

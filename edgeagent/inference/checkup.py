@@ -97,7 +97,7 @@ def _run(bundle: Bundle, variant: Variant, make_engine: MakeEngine) -> Step:
 
 def _agreement(bundle: Bundle, engine: Engine) -> str:
     golden = load_golden(bundle)
-    scores = np.array([engine.predict(one).scores for one in golden.inputs])
+    scores = np.array([engine.predict(one, "golden", i).scores for i, one in enumerate(golden.inputs)])
     off, status = np.abs(scores - golden.outputs).max(), engine.status()
     return (
         f"golden vectors: the largest difference is {off:.4f}, {status['clipped']:.2%} of the inputs were clipped "

@@ -17,6 +17,7 @@ from flatmodel import INT32 as INDEX
 from edgeagent.agent.clock import RealClock, VirtualClock
 from edgeagent.errors import BundleFault, InferenceFault
 from edgeagent.inference.bundle import Bundle, load_bundle
+from edgeagent.inference.checkup import check_bundle
 from edgeagent.inference.engine import ModelEngine
 from edgeagent.inference.inline import Inline
 from edgeagent.inference.supervisor import Supervisor
@@ -168,3 +169,10 @@ def test_golden_vectors_of_a_stateful_model_are_one_stream(tmp_path: Path) -> No
 def test_a_state_that_the_model_does_not_have_is_told(tmp_path: Path, keeps: str, says: str) -> None:
     with pytest.raises(BundleFault, match=says):
         Inline(write(tmp_path, summing(), keeps, [[1, 1]]), "auto", RealClock()).start()
+
+
+def test_model_check_hands_the_state_on_too(tmp_path: Path) -> None:
+    bundle = write(tmp_path, remembering(), "variables: on", [[1], [2], [3], [3]], tensors="")
+    steps = list(check_bundle(bundle.folder, lambda one: Inline(one, "auto", RealClock())))
+    assert {step.result for step in steps} == {"ok"}
+    assert "largest difference is 0.0000" in steps[-1].detail
