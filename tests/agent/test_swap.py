@@ -21,7 +21,7 @@ from edgeagent.inference.bundle import own_bundles
 
 ACTIVITY = own_bundles() / "activity"
 MODEL = "activity_int8.tflite"
-# The deadlines are for busy machines: a window that waited in vain for a core is no window that a swap has lost.
+# The deadlines are for busy machines: what waits for a core in vain is no window that a swap has lost.
 BUSY = f"""\
 sensors:
   imu: {IMU}
@@ -29,6 +29,7 @@ models: {{activity: {{bundle: activity}}}}
 pipelines:
   motion: {{input: imu, model: activity, window: {{hop: 0.2 s}}, deadline: 20 s}}
   other: {{input: imu, model: activity, window: {{hop: 0.5 s}}, deadline: 20 s, priority: 3}}
+inference: {{deadline: 30 s}}
 """
 
 
