@@ -43,7 +43,7 @@ class Printing(Firmware):
         out = super().step(now_ns, data, room_bytes)
         if data and not self.printed:
             self.printed = True
-            return b"Booting v1...\r\n\0" + out
+            return b"\0Booting v1...\r\n\0" + out
         return out
 
 
