@@ -18,6 +18,8 @@ from tiny import classifier, windows, write_bundle
 from edgeagent.agent.clock import VirtualClock
 from edgeagent.config.schema import Delegate, External
 from edgeagent.errors import BundleFault, InferenceFault
+from edgeagent.inference import inline
+from edgeagent.inference.inline import Inline
 from edgeagent.inference.supervisor import Supervisor, Workers
 from edgeagent.records import Float32Array
 
@@ -331,6 +333,22 @@ def test_a_better_choice_that_is_probed_in_a_neighbours_worker_mixes_up_no_answe
     late.predict(WINDOW)
     assert late.predict(WINDOW).accelerator == "external:npu.so"
     assert pid(late) == pid(there)
+
+
+def test_inline_models_on_one_accelerator_take_turns_also_while_one_is_proved(
+    npu: Path, tmp_path: Path
+) -> None:
+    requested = on(npu, tmp_path / "log")
+    bundle = write_bundle(tmp_path / "bundle")
+    turn = inline._turns[str(npu)]
+    with closing(Inline(bundle, requested, VirtualClock(now_ns=10**15))) as engine:
+        with turn:
+            proving = threading.Thread(target=engine.start)
+            proving.start()
+            wait_for(lambda: "create" in (tmp_path / "log").read_text())
+            assert "invoke" not in (tmp_path / "log").read_text(), "another one has the accelerator"
+        proving.join(PATIENCE_S)
+        assert engine.predict(WINDOW).accelerator == "external:npu.so"
 
 
 def test_no_descriptor_is_left_behind_when_models_come_and_go(tmp_path: Path) -> None:
