@@ -9,7 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from operator import itemgetter
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -39,7 +39,7 @@ _SENT = "sent bytes"  # a counter a link and month
 
 
 _Row = tuple[int, Kind, int, bytes]  # row, kind, mask of those who wait, payload
-_KIND, _PAYLOAD = itemgetter(1), itemgetter(3)
+_KIND = attrgetter("kind")
 
 
 class Outbox:
@@ -143,15 +143,15 @@ class Outbox:
         order. Raises StorageFault; then the drafts are the caller's still, and the outbox must be closed
         and opened anew: whether they are durable after all, its `next_seq` tells.
         """
-        masks = {kind: self._routes.mask(kind) for kind in {draft.kind for draft in drafts}}
-        wanted = [draft for draft in drafts if masks[draft.kind]]
+        masks = {kind: self._routes.mask(kind) for kind in set(map(_KIND, drafts))}
+        wanted = drafts if all(masks.values()) else [draft for draft in drafts if masks[draft.kind]]
         if wanted:
             with self._transaction():
                 self._append(wanted, wall)
         self._unwanted += len(drafts) - len(wanted)
         return len(wanted)
 
-    def _append(self, drafts: list[Draft], wall: Wall) -> None:
+    def _append(self, drafts: Sequence[Draft], wall: Wall) -> None:
         limit = self._room.limit()
         self._insert(drafts, wall)
         self._make_room(limit, drafts[-1].mono_ns, wall)
@@ -179,28 +179,26 @@ class Outbox:
         except (TypeError, ValueError, OverflowError) as e:
             raise Bug(f"a {draft.kind} record cannot be encoded: {e}") from e
 
-    def _insert(self, drafts: list[Draft], wall: Wall) -> None:
-        masks = {kind: self._routes.mask(kind) for kind in {draft.kind for draft in drafts}}
+    def _insert(self, drafts: Sequence[Draft], wall: Wall) -> None:
+        made = Counter(map(_KIND, drafts))
+        masks = {kind: self._routes.mask(kind) for kind in made}
         rows: list[_Row] = []
-        next_row, encode = self._next_row, self._record
+        large: list[_Row] = []
+        next_row, encode, large_bytes = self._next_row, self._record, self._large_bytes
         for seq, draft in enumerate(drafts, self.next_seq):
             kind, priority = draft.kind, draft.priority
             row = next_row[priority]
             next_row[priority] = row + 1
-            rows.append((row, kind, masks[kind], encode(draft, seq, wall)))
+            payload = encode(draft, seq, wall)
+            (rows if len(payload) < large_bytes else large).append((row, kind, masks[kind], payload))
         self.next_seq += len(drafts)
-        self._store(rows)
-        for kind, n in Counter(map(_KIND, rows)).items():
+        self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, NULL)", rows)
+        if large:
+            self._insert_large(large)
+        for kind, n in made.items():
             self._counts.add("made", kind, n=n)
             for upstream in ("", *self._routes.names(masks[kind])):
                 self._counts.add("waiting", kind, upstream, n)
-
-    def _store(self, rows: list[_Row]) -> None:
-        longest = max(map(len, map(_PAYLOAD, rows)))
-        if longest >= self._large_bytes:
-            self._insert_large([row for row in rows if len(row[3]) >= self._large_bytes])
-            rows = [row for row in rows if len(row[3]) < self._large_bytes]
-        self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, NULL)", rows)
 
     def _insert_large(self, rows: list[_Row]) -> None:
         """Their payloads into files first, durable before the rows are."""
