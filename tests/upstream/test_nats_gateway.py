@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
 import msgspec
+import pytest
 from mosquitto import PATIENCE_S, Broker, Nats
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
@@ -44,8 +46,14 @@ class Reader:
         self._client.loop_stop()
 
 
-def test_records_acknowledged_while_nobody_read_outlive_a_kill_of_the_server(tmp_path: Path) -> None:
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Nats]:
     broker = Nats(tmp_path)
+    yield broker
+    broker.kill()
+
+
+def test_records_acknowledged_while_nobody_read_outlive_a_kill_of_the_server(broker: Nats) -> None:
     Reader(broker, 0).leave()
     ids = [f"press-07/{RUN}/{seq}" for seq in range(1, 201)]
     batch = {i: msgspec.msgpack.encode({"id": i, "kind": "event", "body": {"x": b"\x00"}}) for i in ids}
@@ -59,4 +67,3 @@ def test_records_acknowledged_while_nobody_read_outlive_a_kill_of_the_server(tmp
     assert sorted(reader.ids) == sorted(ids)
     reader.leave()
     sink.close()
-    broker.kill()
