@@ -299,9 +299,10 @@ class _Worker:
 
     def _receive(self, deadline_s: float | None) -> None:
         """Take in one answer, whoever waits for it. While a neighbour is being loaded, all wait as long as for that."""
-        if any(asked.doing == "loading" for asked in self._asked):
+        if len(self._asked) > 1:  # a prediction is asked for alone
             deadline_s = LOAD_DEADLINE_S
-        self._socket.settimeout(deadline_s)
+        if deadline_s != self._socket.gettimeout():  # to set it is a call to the kernel
+            self._socket.settimeout(deadline_s)
         try:
             packet = self._socket.recv(ANSWER_BYTES)
         except TimeoutError:
