@@ -65,6 +65,12 @@ def test_a_board_says_hello_at_its_start_and_when_asked() -> None:
     assert again.uptime_ms == 1500
 
 
+def test_the_hello_of_a_start_ends_what_half_a_frame_the_host_still_holds() -> None:
+    half = encode(Ping(bytes(8)))[:-4]
+    contents = list(Decoder().feed(half + Firmware().step(0, b"")))
+    assert isinstance(decode(contents[0]), Hello)
+
+
 def test_samples_flow_only_while_the_host_lives_and_seq_counts_them_all_the_same() -> None:
     bench = Bench()
     assert only(Samples, bench.say(0.0)) == []

@@ -129,6 +129,7 @@ class Firmware:
         self._out, self._room_bytes = bytearray(), room_bytes
         if self._start_ns is None:
             self._start_ns = self._heartbeat_due_ns = self._since_ns = now_ns
+            self._out += DELIMITER  # ends whatever half a frame the host still holds
             self._send(self._hello(now_ns))
         for content in self._decoder.feed(data):
             with suppress(Malformed):
