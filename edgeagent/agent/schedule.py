@@ -5,8 +5,8 @@ pipeline's `priority`, and one more for each time that the pipeline was passed o
 goes first, and nothing waits for ever: a pipeline is passed over at most as often as priorities differ, and once by
 each of the others.
 
-A late result is worth less than the next one: what has waited past its deadline is given up, the oldest first. Of a
-pipeline's pictures only the newest waits: what stands before a camera is of interest now.
+A late result is worth less than the next one: what has waited past its deadline is given up, the oldest first, if
+there is a newer one. Of a pipeline's pictures only the newest waits: what stands before a camera is of interest now.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST_WAITING = 16  # of one pipeline: a sensor's burst may close several windows
 
 
 class Terms(NamedTuple):
-    """What a pipeline may ask: how urgent it is, and how long a request of it is worth waiting for."""
+    """What a pipeline may ask: how urgent it is, and how long a request may keep a newer one waiting."""
 
     priority: int
     deadline_ns: int
@@ -48,18 +48,18 @@ class Schedule:
 
     def put(self, request: Request, now_ns: int) -> list[Request]:
         """Take a request in. Returns those that are given up for it."""
-        stale = self.expire(now_ns)
         waiting = self._waiting[request.pipeline]
-        while len(waiting) >= (1 if request.pictures else MOST_WAITING):
-            stale.append(waiting.popleft().request)
         waiting.append(_Waiting(request, now_ns + self._terms[request.pipeline].deadline_ns))
+        stale = self.expire(now_ns)
+        while len(waiting) > (1 if request.pictures else MOST_WAITING):
+            stale.append(waiting.popleft().request)
         return stale
 
     def expire(self, now_ns: int) -> list[Request]:
-        """Give up what has waited too long."""
+        """Give up what has waited too long: of each pipeline all but the newest."""
         stale = []
         for waiting in self._waiting.values():
-            while waiting and waiting[0].due_ns < now_ns:
+            while len(waiting) > 1 and waiting[0].due_ns < now_ns:
                 stale.append(waiting.popleft().request)
         return stale
 
