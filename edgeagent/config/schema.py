@@ -56,12 +56,21 @@ class SensorEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delegate(msgspec.Struct, frozen=True, kw_only=True):
-    """A vendor's shared library that runs a model's operators on other silicon, and its options, in its own words."""
+    """What runs a model's operators on other silicon, and its options, in its own words.
 
-    library: str
+    For a .tflite file it is a vendor's shared `library`, for an .onnx file an execution `provider` of ONNX Runtime.
+    """
+
+    library: str = ""
+    provider: str = ""
     options: dict[str, str] = {}
 
     def __post_init__(self) -> None:
+        if bool(self.library) == bool(self.provider):
+            found = "both a library and a provider" if self.library else "neither a library nor a provider"
+            raise ConfigFault(
+                found, expected="`library:` for a .tflite model, or `provider:` for an .onnx model"
+            )
         if "/" in self.library and not self.library.startswith("/"):
             expected = "an absolute path, or a bare name that the system's loader knows"
             raise ConfigFault("not a library's name", where="library", expected=expected)
@@ -72,7 +81,7 @@ class External(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """`accelerator`: auto, cpu, edgetpu, edgetpu:usb, edgetpu:pci, edgetpu:N or an external delegate."""
+    """`accelerator`: auto, cpu, edgetpu, edgetpu:usb, edgetpu:pci, edgetpu:N, or external: a delegate or provider."""
 
     bundle: str
     accelerator: str | External = "auto"

@@ -34,17 +34,17 @@ def open_model(name: str, data: bytes, signature: Signature, threads: int, accel
         data: The file's bytes, whose hash has been checked.
         signature: What the bundle promises; the model must fit it.
         threads: At least 1.
-        accelerator: Whose delegate is to take what it can of the model.
+        accelerator: Whose delegate or provider is to take what it can of the model.
 
     Raises:
         BundleFault: The bytes are no model, need an operator that is not there, or do not fit the signature.
-        AcceleratorFault: The delegate cannot be loaded, or does not take the model; the runtime is not installed.
+        AcceleratorFault: The accelerator cannot be had, or does not take the model; the runtime is not installed.
         InferenceFault: No TFLite runtime works on this machine.
     """
     if name.lower().endswith(".onnx"):
         from edgeagent.inference.onnx import OnnxModel
 
-        return OnnxModel(data, signature, threads)
+        return OnnxModel(data, signature, threads, accelerator)
     from edgeagent.inference.tflite import TfliteModel, find_runtime
 
     return TfliteModel(find_runtime(), data, signature, threads, accelerator)

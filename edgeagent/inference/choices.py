@@ -1,8 +1,8 @@
 """What a model may run on, and in which order: from the config's `accelerator` and the bundle's variants to choices.
 
 A variant says what it was made for: `cpu` (any interpreter), `edgetpu` (compiled for it), or `external` (compiled for
-the delegate that the config names). Whatever was asked for, the CPU is the last resort, if the bundle has a file for
-it.
+the delegate or provider that the config names). Whatever was asked for, the CPU is the last resort, if the bundle has
+a file for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edgeagent.config.schema import External
 from edgeagent.errors import BundleFault, ConfigFault
 from edgeagent.inference.bundle import Bundle, Variant
 from edgeagent.inference.delegates import CPU, EDGETPU, Accelerator
-from edgeagent.inference.formats import TFLITE, has_runtime
+from edgeagent.inference.formats import ONNX, TFLITE, has_runtime
 
 Requested: TypeAlias = str | External
 """As the config has it."""
@@ -30,13 +30,15 @@ class Choice(NamedTuple):
     accelerator: Accelerator
 
     def __str__(self) -> str:
-        on = f" on {self.accelerator.name}" if self.accelerator.library else ""
+        on = f" on {self.accelerator.name}" if not self.accelerator.is_cpu else ""
         return self.variant.name + on
 
 
 def spoken(requested: Requested) -> str:
     """In one word, for status and predictions: `auto`, `edgetpu:usb`, `external:libvx_delegate.so`."""
-    return requested if isinstance(requested, str) else f"external:{Path(requested.external.library).name}"
+    if isinstance(requested, str):
+        return requested
+    return f"external:{requested.external.provider or Path(requested.external.library).name}"
 
 
 def choices_for(bundle: Bundle, requested: Requested) -> tuple[Choice, ...]:
@@ -73,20 +75,22 @@ def choices_for(bundle: Bundle, requested: Requested) -> tuple[Choice, ...]:
 
 
 def _variants(bundle: Bundle, kind: str, accelerator: Accelerator) -> list[Choice]:
-    """Those made for it; a delegate is of TFLite, and takes no other file."""
-    fitting = [v for v in bundle.variants if not accelerator.library or v.file.suffix.lower() == TFLITE]
+    """Those made for it; a delegate is of TFLite, a provider of ONNX Runtime, and neither takes another file."""
+    takes = ONNX if accelerator.provider else TFLITE
+    fitting = [v for v in bundle.variants if accelerator.is_cpu or v.file.suffix.lower() == takes]
     return [Choice(variant, accelerator) for variant in fitting if variant.accelerator == kind]
 
 
 def _parse(requested: Requested) -> Accelerator:
     """The delegate that was asked for by name. Raises ConfigFault if there is none of that name."""
     if isinstance(requested, External):
-        return Accelerator(spoken(requested), requested.external.library, requested.external.options)
+        external = requested.external
+        return Accelerator(spoken(requested), external.library, external.options, external.provider)
     match = _EDGETPU.fullmatch(requested)
     if match is None:
         raise ConfigFault(
             f"accelerator {requested!r} is not known here",
-            expected="auto, cpu, edgetpu, edgetpu:usb, edgetpu:pci, edgetpu:N or external: {library: ...}",
+            expected="auto, cpu, edgetpu, edgetpu:usb, edgetpu:pci, edgetpu:N, or external: with library or provider",
             hint="auto takes the best that the bundle and the machine both have",
         )
     if match[1] is None:

@@ -26,11 +26,19 @@ _MACHINES = {
 
 
 class Accelerator(NamedTuple):
-    """`name` as it stands in predictions; the delegate's `library` ("" for the CPU), and its options."""
+    """`name` as it stands in predictions; the delegate's `library` or the `provider` of ONNX Runtime, and its options.
+
+    The CPU has neither.
+    """
 
     name: str
     library: str = ""
     options: Mapping[str, str] = {}
+    provider: str = ""
+
+    @property
+    def is_cpu(self) -> bool:
+        return not self.library and not self.provider
 
 
 CPU = Accelerator("cpu")

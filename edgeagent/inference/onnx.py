@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeagent.errors import BundleFault, InferenceFault
+from edgeagent.inference.delegates import CPU, Accelerator
 from edgeagent.inference.faults import AcceleratorFault
 from edgeagent.inference.tensors import Codec, Scored, Signature, Tensor, settled
 
@@ -24,32 +25,49 @@ _TYPES = {
     "tensor(double)": np.float64,
 }
 _ERRORS_ONLY = 3
+_ON_THE_CPU = "CPUExecutionProvider"
+_WHEELS = {
+    "CUDAExecutionProvider": "onnxruntime-gpu",
+    "TensorrtExecutionProvider": "onnxruntime-gpu",
+    "OpenVINOExecutionProvider": "onnxruntime-openvino",
+    "QNNExecutionProvider": "onnxruntime-qnn",
+    "MIGraphXExecutionProvider": "onnxruntime-migraphx",
+    "CANNExecutionProvider": "onnxruntime-cann",
+}
+"""The packages with ONNX Runtime and a provider that the plain one does not have; pypi.org, November 2026."""
 
 
 class OnnxModel:
-    """One model, loaded and ready, on the CPU.
+    """One model, loaded and ready.
 
     Args:
         model: The .onnx file's bytes, whose hash has been checked.
         signature: What the bundle promises; the model must fit it.
         threads: At least 1.
+        accelerator: Whose provider is to take what it can of the model; the CPU takes the rest.
 
     Raises:
-        AcceleratorFault: ONNX Runtime is not installed.
+        AcceleratorFault: ONNX Runtime is not installed, or has no such provider, or that one does not start.
         BundleFault: The bytes are no model, or one that does not fit the signature.
     """
 
-    def __init__(self, model: bytes, signature: Signature, threads: int) -> None:
+    def __init__(
+        self, model: bytes, signature: Signature, threads: int, accelerator: Accelerator = CPU
+    ) -> None:
         onnxruntime = _runtime()
         self.backend = f"onnxruntime {onnxruntime.__version__}"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = _ERRORS_ONLY
+        provider = accelerator.provider or _ON_THE_CPU
+        _must_be_there(provider, onnxruntime.get_available_providers(), self.backend)
+        providers = {provider: dict(accelerator.options)} | {_ON_THE_CPU: {}}
         try:
-            self._session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(model, options, list(providers.items()))
         except Exception as e:
-            hint = "Copy the bundle again, or export the model for this runtime"
-            raise BundleFault(f"{self.backend} cannot load the model ({_first_line(e)})", hint=hint) from e
+            raise _refusal(f"{self.backend} cannot load the model ({_first_line(e)})", provider) from e
+        _must_have_started(provider, self._session.get_providers())
+        self._session.disable_fallback()
         inputs = settled([_tensor(one) for one in self._session.get_inputs()], signature)
         names = [one.name for one in self._session.get_outputs()]
         # Only a run tells the shapes of the outputs.
@@ -82,6 +100,33 @@ def _runtime() -> Any:
             hint="pip install 'edgeagent[onnx]'",
         ) from e
     return onnxruntime
+
+
+def _refusal(words: str, provider: str) -> BundleFault | AcceleratorFault:
+    if provider != _ON_THE_CPU:
+        hint = "The CPU may still take it; see what its vendor says of options and operators"
+        return AcceleratorFault(f"{words}, with {provider}", hint=hint)
+    return BundleFault(words, hint="Copy the bundle again, or export the model for this runtime")
+
+
+def _must_be_there(provider: str, available: list[str], backend: str) -> None:
+    if provider not in available:
+        wheel = _WHEELS.get(provider)
+        hint = "No package has it that we know: its vendor says how to build ONNX Runtime with it"
+        if wheel:
+            hint = f"pip uninstall onnxruntime && pip install {wheel}: that has it, where there is one for this machine"
+        raise AcceleratorFault(
+            f"{backend} has no {provider} here", expected=f"one of {', '.join(available)}", hint=hint
+        )
+
+
+def _must_have_started(provider: str, started: list[str]) -> None:
+    """A provider that does not find its device or libraries is left out, and the CPU does it all."""
+    if provider not in started:
+        raise AcceleratorFault(
+            f"{provider} does not start: its device or its libraries are not there",
+            hint="The lines above in the log are its own",
+        )
 
 
 def _tensor(described: Any) -> Tensor:

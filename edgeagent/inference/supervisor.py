@@ -92,7 +92,7 @@ class Supervisor(ModelEngine):
 
     def _is_apart(self, choice: Choice) -> bool:
         """A delegate's device may be one that only one process can have."""
-        return self._apart and not choice.accelerator.library
+        return self._apart and choice.accelerator.is_cpu
 
     def _failed(self, choice: Choice, fault: BundleFault | InferenceFault) -> None:
         self._apart |= isinstance(fault, WorkerDied | WorkerHung)
@@ -120,7 +120,7 @@ class Workers:
     def host(self, name: str, model: bytes, settings: Settings, deadline_s: float, *, apart: bool) -> _Hosted:
         """Begin to load a model, in a new worker if there is none for it. Raises OSError."""
         accelerator = settings.accelerator
-        device = json.dumps([accelerator.library, sorted(accelerator.options.items())])
+        device = json.dumps([accelerator.library, accelerator.provider, sorted(accelerator.options.items())])
         with self._lock:
             worker = None if apart else self._shared.get(device)
             place = worker.admit(name, len(model)) if worker is not None else None
@@ -191,7 +191,7 @@ class _Worker:
     """One worker process. Any thread may ask; one is answered at a time, so a device never computes two at once."""
 
     def __init__(self, accelerator: Accelerator) -> None:
-        self._has_delegate = bool(accelerator.library)
+        self._has_delegate = not accelerator.is_cpu
         self._numbers = count()
         self._tenants: dict[int, _Tenant] = {}
         self._door = Lock()  # who comes and goes; may be taken while talking, and not the other way round

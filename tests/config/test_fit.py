@@ -140,6 +140,11 @@ def test_an_accelerator_may_be_a_delegate_with_options_in_its_own_words(tmp_path
     (fault,) = said(tmp_path, text % "{librery: libvx.so, library: libvx.so}")
     assert "accelerator.external: unknown key 'librery'" in fault
     assert "Did you mean 'library'?" in fault
+    assert said(tmp_path, text % "{options: {cache: 3}}")[0].endswith(
+        "neither a library nor a provider, expected `library:` for a .tflite model, or `provider:` for an .onnx model"
+    )
+    (fault,) = said(tmp_path, text % "{library: libvx.so, provider: QNNExecutionProvider}")
+    assert "both a library and a provider" in fault
     (fault,) = said(tmp_path, text % "{library: lib/libvx.so}")
     assert "an absolute path, or a bare name that the system's loader knows" in fault
 

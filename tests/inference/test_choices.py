@@ -46,12 +46,12 @@ def test_what_was_asked_for_comes_first_and_the_cpu_last(
 )
 def test_an_edge_tpu_may_be_chosen_by_bus_or_number(tmp_path: Path, requested: str, device: str) -> None:
     (only,) = choices_for(write_bundle(tmp_path, accelerators=["edgetpu"]), requested)
-    assert only.accelerator == (requested, "libedgetpu.so.1", {"device": device})
+    assert only.accelerator == (requested, "libedgetpu.so.1", {"device": device}, "")
 
 
 def test_a_delegate_has_its_options_from_the_config(tmp_path: Path) -> None:
     first = choices_for(write_bundle(tmp_path), NPU)[0].accelerator
-    assert first == ("external:libvx_delegate.so", "/usr/lib/libvx_delegate.so", {"cache": "/tmp/x"})
+    assert first == ("external:libvx_delegate.so", "/usr/lib/libvx_delegate.so", {"cache": "/tmp/x"}, "")
     assert spoken(NPU) == "external:libvx_delegate.so"
 
 

@@ -12,9 +12,13 @@ from flatonnx import FLOAT, FLOAT16, INT8, INT64, UINT8, Node, Value, model, pas
 from tiny import classifier, qdq_classifier, windows, write_bundle
 
 from edgeagent.agent.clock import VirtualClock
+from edgeagent.config.schema import Delegate, External
 from edgeagent.errors import BundleFault
 from edgeagent.inference.bundle import Bundle
+from edgeagent.inference.choices import choices_for
+from edgeagent.inference.delegates import Accelerator
 from edgeagent.inference.engine import ModelEngine
+from edgeagent.inference.faults import AcceleratorFault
 from edgeagent.inference.inline import Inline
 from edgeagent.inference.onnx import OnnxModel
 from edgeagent.inference.supervisor import Supervisor
@@ -91,6 +95,46 @@ def test_free_dimensions_get_their_size_from_the_bundle() -> None:
 def test_what_is_no_model_for_this_runtime_is_refused_in_words(data: bytes, says: str) -> None:
     with pytest.raises(BundleFault, match=says):
         OnnxModel(data, plain(4, 3), 1)
+
+
+def on(provider: str, **options: str) -> External:
+    return External(external=Delegate(provider=provider, options=options))
+
+
+def test_a_provider_that_is_there_serves_under_its_name(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path, [qdq_classifier()], suffix="onnx")
+    asked = on("CPUExecutionProvider")
+    with closing(Supervisor(bundle, asked, VirtualClock(10**15))) as engine:
+        engine.start()
+        answer, status = engine.predict(WINDOW), engine.status()
+    with np.load(bundle.golden.file) as file:
+        np.testing.assert_allclose(answer.scores, file["outputs"][0], atol=1 / 256)
+    assert (answer.variant, answer.accelerator) == ("model_0.onnx", "external:CPUExecutionProvider")
+    assert (status["asked"], status["got"]) == ("external:CPUExecutionProvider",) * 2
+
+
+def test_a_provider_that_is_not_there_leaves_the_model_to_the_cpu_and_says_which_package_has_it(
+    tmp_path: Path,
+) -> None:
+    bundle = write_bundle(tmp_path, [qdq_classifier()], suffix="onnx")
+    asked = on("OpenVINOExecutionProvider", device_type="NPU")
+    with closing(Supervisor(bundle, asked, VirtualClock(10**15))) as engine:
+        engine.start()
+        assert engine.predict(WINDOW).accelerator == "cpu"
+        why = str(engine.status()["why"])
+    assert "has no OpenVINOExecutionProvider here; expected one of " in why
+    assert "CPUExecutionProvider. pip uninstall onnxruntime && pip install onnxruntime-openvino" in why
+
+
+def test_a_provider_that_no_package_has_is_told_apart() -> None:
+    absent = Accelerator("external:NoSuchExecutionProvider", provider="NoSuchExecutionProvider")
+    with pytest.raises(AcceleratorFault, match="has no NoSuchExecutionProvider here.*No package has it that"):
+        OnnxModel(qdq_classifier(), plain(4, 3), 1, absent)
+
+
+def test_a_provider_is_not_handed_a_model_of_tflite(tmp_path: Path) -> None:
+    with pytest.raises(BundleFault, match="no variant for external:QNNExecutionProvider; it has: cpu"):
+        choices_for(write_bundle(tmp_path), on("QNNExecutionProvider"))
 
 
 def test_a_bundle_may_have_both_and_the_first_that_works_serves(tmp_path: Path) -> None:
