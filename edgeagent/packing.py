@@ -1,4 +1,4 @@
-"""Makes raw samples small: differences, bytes of one significance together, zstd.
+"""Makes things small: raw samples by differences, bytes of one significance together, and zstd; bodies by zstd alone.
 
 A signal that changes slowly has small differences, whose upper bytes are nearly all alike. Measured
 (`make bench ARGS=raw`): 1.7 times smaller on synthetic IMU data, 1.5 times on recorded, where zstd alone gives 1.1.
@@ -13,6 +13,34 @@ import numpy.typing as npt
 from backports import zstd
 
 _LEVEL = 3  # a window of two seconds becomes 4 % smaller than at 1, as quickly
+_BODY_LEVEL = 1  # a batch becomes 5 times smaller; at 3 by another 6 %, in twice the time
+_WINDOW_LOG = 23  # RFC 9659: 8 MB, so that a frame of some bytes cannot ask for any memory it likes
+
+
+class TooLong(ValueError):
+    """What was compressed is more than it may be."""
+
+
+def compress(body: bytes) -> bytes:
+    """A body as one zstd frame."""
+    return zstd.compress(body, _BODY_LEVEL)
+
+
+def decompress(frame: bytes, most_bytes: int) -> bytes:
+    """The inverse of `compress`, in bounded memory whatever the frame claims.
+
+    Raises TooLong, or ValueError if it is not one zstd frame, whole and alone.
+    """
+    decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
+    try:
+        body = decoder.decompress(frame, max_length=most_bytes + 1)
+    except zstd.ZstdError as e:
+        raise ValueError(f"not a zstd frame: {e}") from e
+    if len(body) > most_bytes:
+        raise TooLong(f"more than {most_bytes} bytes")
+    if not decoder.eof or decoder.unused_data:
+        raise ValueError("not one whole zstd frame")
+    return body
 
 
 def pack(planar: npt.NDArray[Any]) -> bytes:

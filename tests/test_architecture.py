@@ -52,6 +52,7 @@ PEERS_APART = LAYERS[4]
 COLLECTOR_IMPORTS = (
     "edgeagent.collector",
     "edgeagent.errors",
+    "edgeagent.packing",
     "edgeagent.records",
     "edgeagent.upstream.codec",
 )

@@ -238,7 +238,7 @@ class Sender:
             link.failed()
             self._failed(fault)
             return fault.retry_after_s + self._backoff.failed()
-        link.worked(report.bytes_sent, self._clock.now_ns() - self._began_ns)
+        link.worked(report.bytes_sent, report.bytes_settled, self._clock.now_ns() - self._began_ns)
         self._worked()
         return None if report.sent else _IDLE_NS / NS_PER_S
 

@@ -16,6 +16,7 @@ from typing import Any
 from edgeagent.collector.store import Refusal, Store
 from edgeagent.collector.uploads import MAX_BYTES, Refused, Uploads
 from edgeagent.errors import StorageFault
+from edgeagent.packing import TooLong, decompress
 from edgeagent.upstream.codec import decode_batch, decode_reference, encode_answer
 
 PATH, BLOB_PATH = "/v1/records", "/v1/blobs/"
@@ -166,10 +167,19 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _receive(self) -> None:
+        coding = self.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding not in ("identity", "zstd"):
+            return self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a batch comes plain or as zstd")
         if (body := self._body()) is None:
             return None
+        most_bytes = self.server.max_body_bytes
         try:
-            refusals = self._store(decode_batch(body))
+            plain = decompress(body, most_bytes) if coding == "zstd" else body
+            refusals = self._store(decode_batch(plain))
+        except TooLong:
+            return self._answer(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _error(f"a batch has {most_bytes} bytes at most")
+            )
         except LookupError as e:
             return self._answer(HTTPStatus.CONFLICT, _error(str(e.args[0])))
         except ValueError as e:
@@ -212,6 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: HTTPStatus, body: bytes, offset: int | None = None) -> None:
         self.send_response_only(status)
         self.send_header("Content-Type", "application/json")
+        self.send_header("Accept-Encoding", "zstd")
         self.send_header("Content-Length", str(len(body)))
         if offset is not None:
             self.send_header("Edgeagent-Offset", str(offset))

@@ -28,6 +28,7 @@ from urllib3.exceptions import (
 from edgeagent.config.quantities import FilePath, Seconds
 from edgeagent.config.secrets import Secret
 from edgeagent.errors import ConfigFault, UpstreamFault
+from edgeagent.packing import compress
 from edgeagent.upstream import SLOWEST_BYTES_PER_S, Advice, Result
 from edgeagent.upstream.codec import decode_answer, encode_batch, encode_reference
 
@@ -36,22 +37,29 @@ BLOB_PATH = "/v1/blobs/"
 PIECE_BYTES = 100_000  # of a record that is larger: five seconds at 20 kB/s
 MOST_PIECES = 50
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_IN_ZSTD: Mapping[str, str] = MappingProxyType({"Content-Encoding": "zstd"})
 _MAX_ANSWER_BYTES = 4_000_000
 _MAX_DIGITS = 16
-_OK, _TOO_LARGE = 200, 413
+_OK, _TOO_LARGE, _UNKNOWN_CODING = 200, 413, 415
 _OUR_CLOCK = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED
 _LONGEST_RETRY_S = 6 * 3600.0  # whatever a receiver asks for
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`url` is the receiver's base; `ca` a file of certificates to trust instead of the system's."""
+    """`url` is the receiver's base; `ca` a file of certificates to trust instead of the system's; `certificate` and
+    `key` are this device's own, for receivers that tell devices apart by them.
+    """
 
     url: str
     token: Secret | None = None
     timeout: Seconds = 10.0
     ca: FilePath | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
 
     def __post_init__(self) -> None:
+        if bool(self.certificate) != bool(self.key):
+            raise ConfigFault("one without the other", expected="`certificate` and `key`, or neither")
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigFault("not a URL", where=repr(self.url), expected="https://HOST or https://HOST:PORT")
@@ -92,6 +100,8 @@ class Http:
         self._base_url = options.url.rstrip("/")
         self._url = self._base_url + PATH
         self._takes_pieces = True  # until the receiver shows that it does not
+        self._takes_zstd = False  # until it says that it does
+        self._refused_zstd = False
         self._upload: _Upload | None = None
         self._timeout_s = options.timeout
         self._max_body_bytes: int | None = None  # learnt from a receiver that found a batch too large
@@ -152,8 +162,12 @@ class Http:
 
     def _send_batch(self, batch: Mapping[str, bytes]) -> Result:
         body, ids = self._body(batch)
-        self.bytes_sent += len(body)
-        status, answer, headers = self._request("POST", self._url, body)
+        coded, coding = self._coded(body)
+        self.bytes_sent += len(coded)
+        status, answer, headers = self._request("POST", self._url, coded, coding)
+        if status == _UNKNOWN_CODING and coding:
+            self._takes_zstd, self._refused_zstd = False, True
+            return self._send_batch(batch)
         if status == _TOO_LARGE:
             if len(ids) == 1:
                 return Result(rejected={ids[0]: f"too large for the receiver ({len(body)} bytes)"})
@@ -161,6 +175,7 @@ class Http:
             return self._send_batch(dict(islice(batch.items(), len(ids) // 2)))
         if status != _OK:
             raise self._refusal(status, answer, headers)
+        self._takes_zstd = not self._refused_zstd and "zstd" in headers.get("Accept-Encoding", "")
         try:
             return decode_answer(answer, ids)
         except ValueError as e:
@@ -186,6 +201,12 @@ class Http:
                     break
             payloads.append(payload)
         return encode_batch(payloads), list(batch)[: len(payloads)]
+
+    def _coded(self, body: bytes) -> tuple[bytes, Mapping[str, str]]:
+        """A body as it goes over the line, and the headers that say how."""
+        if self._takes_zstd and len(frame := compress(body)) < len(body):
+            return frame, _IN_ZSTD
+        return body, NO_HEADERS
 
     def _request(
         self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] = NO_HEADERS
@@ -291,9 +312,16 @@ def _trust(options: Options) -> ssl.SSLContext | None:
     if not options.url.startswith("https:"):
         return None
     try:
-        return ssl.create_default_context(cafile=options.ca)
+        context = ssl.create_default_context(cafile=options.ca)
     except (OSError, ssl.SSLError) as e:
         raise ConfigFault(str(e), where=str(options.ca), expected="a file of certificates in PEM") from e
+    if options.certificate and options.key:
+        try:
+            context.load_cert_chain(options.certificate, options.key)
+        except (OSError, ssl.SSLError) as e:
+            where = f"{options.certificate}, {options.key}"
+            raise ConfigFault(str(e), where=where, expected="a certificate and its key in PEM") from e
+    return context
 
 
 def _is_loopback(host: str) -> bool:

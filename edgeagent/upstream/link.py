@@ -13,6 +13,7 @@ from edgeagent.upstream.sync import LIMITS, Limits
 EVENTS_SHARE = 10  # the last tenth of a month's budget is kept for events, captures and gaps
 LEAST_BATCH_BYTES, FIRST_BATCH_BYTES = 50_000, 250_000
 BATCH_S = 5.0  # a batch should take no longer, or what happens meanwhile waits for it
+MOST_PACKED = 20  # zstd makes no batch of ours so many times smaller: then it was the last piece of a record
 _CHECK_S = 60.0  # a budget that is spent is looked at so often: the clock may be set, the month end
 _BURST_S = 2.0
 
@@ -76,8 +77,12 @@ class Link:
             self._free_ns = began_ns + size_bytes * NS_PER_S // self._per_second_bytes
         return month
 
-    def worked(self, size_bytes: int, took_ns: int) -> None:
-        """They arrived: the next batch is as large as the link can take in some seconds, up to twice this one."""
+    def worked(self, bytes_sent: int, bytes_settled: int, took_ns: int) -> None:
+        """They arrived: the next batch is as large as the link can take in some seconds, up to twice this one.
+
+        A batch is measured as it lies in the outbox; what goes over the link may be zstd, or a piece of a record.
+        """
+        size_bytes = max(bytes_sent, min(bytes_settled, MOST_PACKED * bytes_sent))
         if size_bytes < LEAST_BATCH_BYTES:  # says more of the way there and back than of the link
             return
         in_time = size_bytes * BATCH_S * NS_PER_S / took_ns if took_ns else LIMITS.max_bytes

@@ -27,12 +27,16 @@ LIMITS = Limits()
 
 
 class Report(NamedTuple):
-    """What one step did; `sent` is 0 if nothing waited."""
+    """What one step did; `sent` is 0 if nothing waited.
+
+    `bytes_sent` went over the line, `bytes_settled` are the records that ended with it, as they lie in the outbox.
+    """
 
     sent: int = 0
     accepted: int = 0
     rejected: int = 0
     bytes_sent: int = 0
+    bytes_settled: int = 0
 
 
 def sync_once(
@@ -67,7 +71,8 @@ def sync_once(
         raise result.fault
     if not accepted and not rejected and not result.unfinished:
         raise UpstreamFault("the receiver answers, but neither takes nor refuses any record", where=upstream)
-    return Report(len(batch), len(accepted), len(rejected), sink.bytes_sent - before)
+    bytes_settled = sum(len(q.payload) for q in taken if q.row not in kept)
+    return Report(len(batch), len(accepted), len(rejected), sink.bytes_sent - before, bytes_settled)
 
 
 class Backoff:

@@ -74,13 +74,13 @@ def test_batches_grow_on_a_quick_link_and_shrink_on_a_slow_one() -> None:
     for speed in (10 * MB, 10 * MB, 10 * MB, 20_000, 20_000):
         size = link.allowance(0, UNSYNCED).limits.max_bytes
         sizes.append(size)
-        link.worked(size, size * NS_PER_S // speed)
+        link.worked(size, size, size * NS_PER_S // speed)
     assert sizes == [FIRST_BATCH_BYTES, 2 * FIRST_BATCH_BYTES, LIMITS.max_bytes, LIMITS.max_bytes, 100_000]
 
 
 def test_a_small_batch_says_nothing_of_the_links_speed() -> None:
     link = Link(0, 0, {})
-    link.worked(300, NS_PER_S)
+    link.worked(300, 300, NS_PER_S)
     assert link.allowance(0, UNSYNCED).limits.max_bytes == FIRST_BATCH_BYTES
 
 
@@ -91,3 +91,20 @@ def test_after_failures_less_is_asked_of_a_link() -> None:
     for _ in range(5):
         link.failed()
     assert link.allowance(0, UNSYNCED).limits.max_bytes == LEAST_BATCH_BYTES
+
+
+def test_a_batch_that_zstd_makes_smaller_is_measured_by_its_records() -> None:
+    link = Link(0, 0, {})
+    for _ in range(10):
+        link.failed()
+    for _ in range(20):
+        size = link.allowance(0, UNSYNCED).limits.max_bytes
+        packed_bytes = size // 5
+        link.worked(packed_bytes, size, packed_bytes * NS_PER_S // 20_000)
+    assert size == pytest.approx(5 * 20_000 * 5, rel=0.01), "what 20 kB/s take of it in five seconds"
+
+
+def test_the_word_that_ends_an_upload_says_nothing_of_the_links_speed() -> None:
+    link = Link(0, 0, {})
+    link.worked(120, 900_000, NS_PER_S // 1000)
+    assert link.allowance(0, UNSYNCED).limits.max_bytes == FIRST_BATCH_BYTES
