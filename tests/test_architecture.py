@@ -83,7 +83,7 @@ class Deed(NamedTuple):
 DEEDS = {
     "reads a clock or waits": Deed(
         ("time.*", "datetime.datetime.now", "datetime.datetime.utcnow", "datetime.*.today"),
-        ("edgeagent/agent/clock.py",),
+        ("edgeagent/agent/clock.py", "edgeagent/collector/*"),
     ),
     "starts a thread": Deed(
         ("threading.Thread", "threading.Timer", "_thread.*", "*.ThreadPoolExecutor", "*.Threading*"),

@@ -76,11 +76,12 @@ def _commands() -> dict[str, set[str]]:
 
 
 def _options(command: click.Command) -> set[str]:
-    """Of a group: those of its commands."""
-    if isinstance(command, click.Group) and command is not cli._group:
-        return {option for sub in command.commands.values() for option in _options(sub)}
+    """Of a group: those of its commands too."""
     shown = [p for p in command.get_params(click.Context(command)) if not getattr(p, "hidden", False)]
-    return {option for p in shown for option in p.opts if option.startswith("-")}
+    own = {option for p in shown for option in p.opts if option.startswith("-")}
+    if isinstance(command, click.Group) and command is not cli._group:
+        return own.union(*map(_options, command.commands.values()))
+    return own
 
 
 class Call(NamedTuple):

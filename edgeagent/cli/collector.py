@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import signal
+import ssl
 from pathlib import Path
 from threading import Thread
 
@@ -11,46 +13,84 @@ import click
 from edgeagent.errors import ConfigFault
 
 _EPILOG = "Devices send to it with  upstream: {fleet: {http: {url: URL}}}"
+_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+_DATASET = click.Path(path_type=Path, file_okay=False, exists=True)
+_TOKENS = "File with the token of all devices, or with a line DEVICE TOKEN for each."
 
 
-@click.command(short_help="Receive records into a dataset folder.", epilog=_EPILOG)
+@click.group(short_help="Receive records into a dataset folder.", epilog=_EPILOG, invoke_without_command=True)
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The dataset folder to write.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8377, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option("--token-file", type=_FILE, help=_TOKENS)
+@click.option("--certificate", type=_FILE, help="The server's certificate, in PEM: then it speaks https.")
+@click.option("--key", type=_FILE, help="The key of --certificate, if it is not in the same file.")
 @click.option(
-    "--token-file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="File with the token that devices must present.",
+    "--client-ca",
+    type=_FILE,
+    help="Only devices whose certificate one of these has signed; its common name is the device's id.",
 )
-@click.option(
-    "--summary",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Print what a dataset folder holds, and exit.",
-)
-def command(data: Path | None, host: str, port: int, token_file: Path | None, summary: Path | None) -> None:
+@click.option("--summary", type=_DATASET, help="Print what a dataset folder holds, and exit.")
+@click.pass_context
+def command(
+    context: click.Context,
+    data: Path | None,
+    host: str,
+    port: int,
+    token_file: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+    client_ca: Path | None,
+    summary: Path | None,
+) -> None:
     """Receive records into a dataset folder until SIGTERM or Ctrl-C."""
+    if context.invoked_subcommand:
+        return
     if summary:
         _print_summary(summary)
     elif data:
-        _serve(data, host, port, token_file)
+        _serve(data, host, port, token_file, _tls(certificate, key, client_ca))
     else:
         raise click.UsageError("say where the dataset lies: --data DIR, or --summary DIR")
 
 
-def _serve(data: Path, host: str, port: int, token_file: Path | None) -> None:
+def _serve(data: Path, host: str, port: int, token_file: Path | None, tls: ssl.SSLContext | None) -> None:
     from edgeagent.collector.server import Server
     from edgeagent.collector.store import Store
+    from edgeagent.collector.tokens import Tokens, read_tokens
 
-    token = token_file.read_text().strip() if token_file else ""
-    if token_file and not token:
-        raise ConfigFault("the file is empty", where=str(token_file), expected="a token")
+    tokens = read_tokens(token_file) if token_file else Tokens()
+    _allow_many_connections()
     stop = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)  # before there are threads, which inherit it
-    with Server(Store(data), host, port, token) as server:
+    with Server(Store(data), host, port, tokens, tls) as server:
         Thread(target=server.serve_forever, name="collector", daemon=True).start()
         click.echo(f"collector: {server.url} -> {data}")
         signal.sigwait(stop)
         server.shutdown()
+
+
+def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> ssl.SSLContext | None:
+    if not certificate:
+        if key or client_ca:
+            raise click.UsageError("--key and --client-ca need --certificate")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+        if client_ca:
+            context.load_verify_locations(client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as e:
+        where = ", ".join(str(file) for file in (certificate, key, client_ca) if file)
+        raise ConfigFault(str(e), where=where, expected="certificates and a key in PEM") from e
+    return context
+
+
+def _allow_many_connections() -> None:
+    """A file descriptor a device: what a shell allows at first is often 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _print_summary(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """The dataset folder: plain files that need no edgeagent to be read.
 
-records/DATE.jsonl   one record a line, by the date in the record's own time (`undated` if it has none)
+records/DATE.jsonl   one record a line, by the date in the record's own time, or, if it has none, of its arrival
 samples/ID.npz       a sample's arrays: values float32[n, channels], t_mono_ns int64[n], names, units
 samples/ID.jpg       or .png, .bmp: a sample that is a picture, as the camera made it
 samples/ID.json      why it was kept: the record without its raw data
@@ -63,17 +63,20 @@ def samples_folder(folder: Path) -> Path:
     return folder / "samples"
 
 
-def day(record: Record) -> str:
-    """The name of the file that a record's line goes to, without its suffix."""
-    return record.time[:10] if record.time else "undated"
+def day(record: Record, received: str) -> str:
+    """The name of the file that a record's line goes to, without its suffix.
+
+    One that was made before the device knew the time goes where it arrived: files that are complete stay so.
+    """
+    return (record.time or received)[:10]
 
 
-def line(record: Record, sample: str | None) -> bytes:
-    """A record as JSON, with the newline; `sample` names the files that hold its raw data.
+def line(record: Record, received: str, sample: str | None) -> bytes:
+    """A record as JSON, with the newline; `received` is when (RFC 3339, UTC), `sample` names the files of its raw data.
 
     Raises ValueError if it holds what JSON cannot say.
     """
-    entry = msgspec.structs.asdict(record)
+    entry = msgspec.structs.asdict(record) | {"received": received}
     if sample is not None:
         entry["body"] = {k: v for k, v in record.body.items() if k != _DATA}
         entry["sample"] = sample

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
 import socket
+import ssl
 import sys
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any
+from urllib.parse import unquote
 
 from edgeagent.collector.store import Refusal, Store
+from edgeagent.collector.tokens import Devices, Tokens, both, named_on_certificate, speaks_for
 from edgeagent.collector.uploads import MAX_BYTES, Refused, Uploads
 from edgeagent.errors import StorageFault
 from edgeagent.packing import TooLong, decompress
@@ -25,6 +27,7 @@ MAX_BODY_BYTES = 16_000_000
 IDLE_S = 60.0
 _MAX_LENGTH_DIGITS = 18
 _DISCARD_BYTES = 64_000_000
+_OPEN = Tokens()
 
 
 class Server(ThreadingTCPServer):
@@ -33,7 +36,8 @@ class Server(ThreadingTCPServer):
     Args:
         store: Where they go.
         host, port: What to listen on; port 0 takes a free one.
-        token: What devices must present; "" lets any in.
+        tokens: What devices must present.
+        tls: The certificate, and whose certificates devices must show, if they must.
         max_body_bytes: The largest batch.
 
     Raises StorageFault if the address cannot be listened on.
@@ -41,12 +45,19 @@ class Server(ThreadingTCPServer):
 
     allow_reuse_address = True
     daemon_threads = True
-    request_queue_size = 128
+    request_queue_size = 1024  # a fleet that was cut off comes back at once
 
     def __init__(
-        self, store: Store, host: str, port: int, token: str = "", max_body_bytes: int = MAX_BODY_BYTES
+        self,
+        store: Store,
+        host: str,
+        port: int,
+        tokens: Tokens = _OPEN,
+        tls: ssl.SSLContext | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
-        self.store, self.token, self.max_body_bytes = store, token, max_body_bytes
+        self.store, self.tokens, self.max_body_bytes = store, tokens, max_body_bytes
+        self._tls = tls
         self.uploads = Uploads(store.folder / "uploads")
         self._connections: set[Any] = set()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -64,7 +75,14 @@ class Server(ThreadingTCPServer):
         """What goes into a device's `http: {url: ...}`."""
         host, port = self.server_address[:2]
         shown = f"[{host!s}]" if ":" in str(host) else str(host)
-        return f"http://{shown}:{port}"
+        return f"{'https' if self._tls else 'http'}://{shown}:{port}"
+
+    def get_request(self) -> tuple[Any, Any]:
+        """A connection. Its thread shakes hands: who is slow at that holds up nobody."""
+        connection, address = super().get_request()
+        if self._tls:
+            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)
@@ -75,11 +93,12 @@ class Server(ThreadingTCPServer):
         super().shutdown_request(request)
 
     def server_close(self) -> None:
-        """Stop listening, and hang up on those who are connected still."""
+        """Stop listening, hang up on those who are connected still, and let go of the dataset."""
         super().server_close()
         for connection in list(self._connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        self.store.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A device that hangs up is no news: it sends again."""
@@ -96,8 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if self.path != PATH:
             self._refuse(HTTPStatus.NOT_FOUND, f"records go to {PATH}")
-        elif not self._is_allowed():
-            self._refuse(HTTPStatus.UNAUTHORIZED, "the token is missing or wrong")
+        elif status := self._barred():
+            self._refuse(status, _BARRED[status])
         else:
             self._receive()
 
@@ -107,14 +126,14 @@ class _Handler(BaseHTTPRequestHandler):
             offset = self.server.uploads.offset(self._blob())
         except ValueError:
             return self._answer(HTTPStatus.NOT_FOUND, b"")
-        if not self._is_allowed():
-            return self._answer(HTTPStatus.UNAUTHORIZED, b"")
+        if status := self._barred():
+            return self._answer(status, b"")
         return self._answer(HTTPStatus.OK, b"", offset)
 
     def do_PUT(self) -> None:
         """The next piece of one."""
-        if not self._is_allowed():
-            return self._refuse(HTTPStatus.UNAUTHORIZED, "the token is missing or wrong")
+        if status := self._barred():
+            return self._refuse(status, _BARRED[status])
         place = _RANGE.fullmatch(self.headers.get("Content-Range", ""))
         if not place:
             return self._refuse(
@@ -143,11 +162,20 @@ class _Handler(BaseHTTPRequestHandler):
         """The name that the path gives; "" if it gives none."""
         return self.path.removeprefix(BLOB_PATH) if self.path.startswith(BLOB_PATH) else ""
 
-    def _is_allowed(self) -> bool:
-        wanted = f"Bearer {self.server.token}".encode()
-        return not self.server.token or hmac.compare_digest(
-            self.headers.get("Authorization", "").encode(), wanted
-        )
+    def _barred(self) -> HTTPStatus | None:
+        """Why this sender is not let in. One whose token is right may say that it is another device."""
+        if not self.server.tokens.devices(self._token()):
+            return HTTPStatus.UNAUTHORIZED
+        devices, device = self._devices(), unquote(self.headers.get("Edgeagent-Device", ""))
+        known = speaks_for(devices, device) if device else bool(devices)
+        return None if known else HTTPStatus.FORBIDDEN
+
+    def _devices(self) -> Devices:
+        """For whom the sender may speak, by its token and its certificate."""
+        return both(self.server.tokens.devices(self._token()), named_on_certificate(self.connection))
+
+    def _token(self) -> str:
+        return str(self.headers.get("Authorization", "")).removeprefix("Bearer ")
 
     def _body(self) -> bytes | None:
         """The whole of what was sent; None if that was answered already, or is not to be answered."""
@@ -198,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
             if whole is None:
                 raise LookupError(f"blob {reference.blob} is not here whole")
             payloads[at] = whole
-        refusals = self.server.store.add(payloads)
+        refusals = self.server.store.add(payloads, self._devices())
         for reference in references.values():
             self.server.uploads.forget(reference.blob)
         return refusals
@@ -230,6 +258,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
+
+
+_BARRED = {
+    HTTPStatus.UNAUTHORIZED: "the token is missing or wrong",
+    HTTPStatus.FORBIDDEN: "the token or certificate is another device's",
+}
 
 
 def _error(why: str) -> bytes:

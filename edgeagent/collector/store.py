@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
+from weakref import finalize
 
 from edgeagent.collector import dataset
+from edgeagent.collector.tokens import ANYONE, Devices, speaks_for
 from edgeagent.errors import StorageFault
 from edgeagent.records import Record
 from edgeagent.upstream.codec import decode_record, file_name
@@ -19,16 +23,21 @@ Refusal = str | None
 """Why a record is refused; None: it is stored."""
 
 
+def utc() -> datetime:
+    return datetime.now(UTC)
+
+
 class Store:
-    """A dataset folder that is written to. Safe to use from several threads.
+    """A dataset folder that is written to. Safe to use from several threads, and by one process at a time.
 
     Opening it cuts off the line that a crash cut short, and reads back the ids that are there already.
     Raises StorageFault if the folder cannot be used.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, now: Callable[[], datetime] = utc) -> None:
+        self.folder, self._now = folder, now
         self._lock = Lock()
+        self._let_go = finalize(self, os.close, _alone(folder))
         self._has_new_samples = False
         self._whole_bytes: dict[Path, int] = {}
         try:
@@ -43,26 +52,35 @@ class Store:
             raise _fault(e, folder) from e
         self._ids = {entry["id"] for entry in dataset.lines(folder)}
 
-    def add(self, payloads: Sequence[bytes]) -> list[Refusal]:
+    def close(self) -> None:
+        """Let another process have the folder."""
+        with self._lock:
+            self._let_go()
+
+    def add(self, payloads: Sequence[bytes], devices: Devices = ANYONE) -> list[Refusal]:
         """Store a batch: for each record, in order, None (it is durable) or why it is refused.
 
-        Raises StorageFault if the disk fails; then none of it is to be acknowledged.
+        Whoever sends it may speak for `devices`. Raises StorageFault if the disk fails; then none of it is to be
+        acknowledged.
         """
         with self._lock:
             try:
-                return self._add(payloads)
+                return self._add(payloads, devices)
             except OSError as e:
                 raise _fault(e, self.folder) from e
 
-    def _add(self, payloads: Sequence[bytes]) -> list[Refusal]:
+    def _add(self, payloads: Sequence[bytes], devices: Devices) -> list[Refusal]:
         refusals: list[Refusal] = []
         new: dict[str, dict[str, bytes]] = {}
+        received = f"{self._now():%Y-%m-%dT%H:%M:%SZ}"
         for payload in payloads:
             try:
                 record = decode_record(payload)
-                of_day = new.setdefault(dataset.day(record), {})
+                if not speaks_for(devices, device := record.id.partition("/")[0]):
+                    raise ValueError(f"{device!r} is not the device that sends it")
+                of_day = new.setdefault(dataset.day(record, received), {})
                 if record.id not in self._ids and record.id not in of_day:
-                    of_day[record.id] = self._line(record)
+                    of_day[record.id] = self._line(record, received)
                 refusals.append(None)
             except ValueError as e:
                 refusals.append(str(e))
@@ -75,13 +93,13 @@ class Store:
                 self._ids.update(lines)
         return refusals
 
-    def _line(self, record: Record) -> bytes:
+    def _line(self, record: Record, received: str) -> bytes:
         """The record's line; a sample's files are written before it. Raises ValueError if it is malformed."""
         if record.kind != "sample":
-            return dataset.line(record, None)
+            return dataset.line(record, received, None)
         self._has_new_samples = True
         name = file_name(record.id)
-        (suffix, raw), line = dataset.raw_file(record), dataset.line(record, name)
+        (suffix, raw), line = dataset.raw_file(record), dataset.line(record, received, name)
         dataset.write_whole(dataset.samples_folder(self.folder) / f"{name}.{suffix}", raw)
         dataset.write_whole(dataset.samples_folder(self.folder) / f"{name}.json", line)
         return line
@@ -98,6 +116,22 @@ class Store:
         if is_new:
             dataset.sync_folder(file.parent)
         self._whole_bytes[file] = whole_bytes + len(text)
+
+
+def _alone(folder: Path) -> int:
+    """A descriptor that holds the folder for this process until it is closed. Raises StorageFault if another has it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as e:
+        raise _fault(e, folder) from e
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(descriptor)
+        hint = "Stop the collector that runs on it; its devices keep what they have meanwhile."
+        raise StorageFault("another process writes to the dataset", where=str(folder), hint=hint) from e
+    return descriptor
 
 
 def _cut_torn_line(file: Path) -> int:

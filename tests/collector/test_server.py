@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from received import collector, ids, record, sample
 
 from edgeagent.collector.server import Server
+from edgeagent.collector.tokens import Tokens
 from edgeagent.errors import StorageFault
 from edgeagent.upstream.codec import encode_batch
 
@@ -64,7 +65,7 @@ def test_a_batch_without_its_length_is_a_411(tmp_path: Path) -> None:
 
 
 def test_only_the_right_token_gets_in(tmp_path: Path) -> None:
-    with collector(tmp_path, token="sesame") as server:
+    with collector(tmp_path, tokens=Tokens({"*": "sesame"})) as server:
         body = encode_batch([record(1)])
         assert post(server, body)[0] == 401
         assert post(server, body, Authorization="Bearer wrong")[0] == 401

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -17,11 +18,31 @@ from edgeagent.records import picture_raw
 
 
 def test_a_record_is_one_line_of_json_by_the_date_of_its_own_time(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert store.add([record(1), record(2, time=None, clock="unsynced")]) == [None, None]
-    assert sorted(f.name for f in (tmp_path / "records").iterdir()) == ["2026-11-22.jsonl", "undated.jsonl"]
+    assert Store(tmp_path).add([record(1)]) == [None]
     (line,) = (tmp_path / "records" / "2026-11-22.jsonl").read_text().splitlines()
     assert json.loads(line)["body"] == {"type": "alert", "message": "it is hot\nvery"}
+
+
+def test_a_record_without_a_time_lies_where_it_arrived_and_every_line_says_when_that_was(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path, now=lambda: datetime(2026, 12, 1, 23, 59, 58, tzinfo=UTC))
+    assert store.add([record(1), record(2, time=None, clock="unsynced")]) == [None, None]
+    assert sorted(f.name for f in (tmp_path / "records").iterdir()) == [
+        "2026-11-22.jsonl",
+        "2026-12-01.jsonl",
+    ]
+    dated, undated = entries(tmp_path)
+    assert (undated["time"], undated["clock"]) == (None, "unsynced")
+    assert undated["received"] == dated["received"] == "2026-12-01T23:59:58Z"
+
+
+def test_two_collectors_cannot_write_to_one_dataset(tmp_path: Path) -> None:
+    first = Store(tmp_path)
+    with pytest.raises(StorageFault, match="another process writes to the dataset"):
+        Store(tmp_path)
+    first.close()
+    Store(tmp_path).close()
 
 
 def test_a_batch_sent_twice_is_stored_once_and_accepted_both_times(tmp_path: Path) -> None:
