@@ -10,6 +10,7 @@ from edgeagent.actuators import Actuator, Limited
 from edgeagent.actuators.guard import Guard
 from edgeagent.agent.fit import load_model
 from edgeagent.agent.schedule import Terms
+from edgeagent.agent.state import state_folder
 from edgeagent.agent.swaps import Swaps
 from edgeagent.config.parts import find
 from edgeagent.config.schema import Config, Pipeline
@@ -19,6 +20,7 @@ from edgeagent.decisions.rules import Rules
 from edgeagent.inference import Engine
 from edgeagent.inference.bundle import Bundle
 from edgeagent.inference.choices import spoken
+from edgeagent.inference.threads import Pins, Threads
 from edgeagent.pipeline import BURST_NS, Core, ModelPlan, PipelinePlan, Truth
 from edgeagent.records import NS_PER_S
 from edgeagent.sampling.report import Report
@@ -61,12 +63,13 @@ class MakeEngine(Protocol):
 def engine_maker(config: Config, clock: Clock) -> MakeEngine:
     """For engines that share child processes, or (`isolation: inline`) run in this one."""
     settings = config.inference
+    pins = Pins(state_folder(config.state) / "threads.json")
     if settings.isolation == "inline":
         from edgeagent.inference.inline import Inline
 
         def inline(key: str, bundle: Bundle, *, apart: bool = False) -> Engine:
             del apart
-            return Inline(bundle, config.models[key].accelerator, clock, threads=settings.threads)
+            return Inline(bundle, config.models[key].accelerator, clock, _threads(config, key), pins)
 
         return inline
     from edgeagent.inference.supervisor import Supervisor, Workers
@@ -79,13 +82,19 @@ def engine_maker(config: Config, clock: Clock) -> MakeEngine:
             config.models[key].accelerator,
             clock,
             deadline_s=settings.deadline,
-            threads=settings.threads,
+            threads=_threads(config, key),
             memory_bytes=settings.memory,
             workers=workers,
+            pins=pins,
             apart=apart,
         )
 
     return supervised
+
+
+def _threads(config: Config, key: str) -> Threads:
+    own = config.models[key].threads
+    return config.inference.threads if own is None else own
 
 
 def core(

@@ -149,7 +149,7 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
             "model",
             ("state", "version", "asked", "got", "backend", "restarts", "why"),
             [
-                (name, m["state"], _version(m), m["asked"], m["got"], m["backend"], m["restarts"], m["why"])
+                (name, m["state"], _version(m), m["asked"], m["got"], m["backend"], m["restarts"], _why(m))
                 for name, m in status["models"].items()
             ],
         ),
@@ -195,6 +195,16 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
             ],
         ),
     ]
+
+
+def _why(model: dict[str, Any]) -> str:
+    """Why it runs where it does, and with so many threads."""
+    threads, why = model["threads"], model["threads_why"]
+    return (
+        f"{model['why']}; {threads} thread{'s' if threads > 1 else ''}: {why}"
+        if model["got"]
+        else model["why"]
+    )
 
 
 def _version(model: dict[str, Any]) -> str:

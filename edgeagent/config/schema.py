@@ -55,6 +55,9 @@ class SensorEntry(msgspec.Struct, frozen=True, kw_only=True):
     condition: dict[str, list[FilterPart]] = {}
 
 
+Threads = Annotated[int, Between(1, 16)] | Literal["auto"]
+
+
 class Delegate(msgspec.Struct, frozen=True, kw_only=True):
     """What runs a model's operators on other silicon, and its options, in its own words.
 
@@ -81,10 +84,14 @@ class External(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """`accelerator`: auto, cpu, edgetpu, edgetpu:usb, edgetpu:pci, edgetpu:N, or external: a delegate or provider."""
+    """`accelerator`: auto, cpu, edgetpu, edgetpu:usb, edgetpu:pci, edgetpu:N, or external: a delegate or provider.
+
+    `threads`: instead of `inference.threads`, for this model.
+    """
 
     bundle: str
     accelerator: str | External = "auto"
+    threads: Threads | None = None
 
 
 class WindowLength(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,11 +202,14 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inference(msgspec.Struct, frozen=True, kw_only=True):
-    """`memory`: how large a worker's address space may become, beside three times its model."""
+    """`memory`: how large a worker's address space may become, beside three times its model.
+
+    `threads`: how many compute one model; `auto`: as many as were found to pay on this board.
+    """
 
     isolation: Literal["process", "inline"] = "process"
     deadline: Seconds = 2.0
-    threads: Annotated[int, Between(1, 16)] = 1
+    threads: Threads = "auto"
     memory: Bytes = 512_000_000
 
 

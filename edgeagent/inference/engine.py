@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -18,9 +19,20 @@ from edgeagent.inference import Answer
 from edgeagent.inference.bundle import Bundle
 from edgeagent.inference.choices import Choice, Requested, choices_for, spoken
 from edgeagent.inference.faults import AcceleratorFault, Displaced, WorkerDied
-from edgeagent.inference.golden import check_golden
+from edgeagent.inference.golden import check_golden, load_golden
 from edgeagent.inference.recovery import Recovery
 from edgeagent.inference.tensors import Scored, Signature
+from edgeagent.inference.threads import (
+    MUST_SAVE,
+    WORTH_NS,
+    Found,
+    Pin,
+    Pins,
+    Threads,
+    board,
+    in_turns,
+    worth_trying,
+)
 from edgeagent.records import NS_PER_S
 from edgeagent.timebase import Clock
 
@@ -84,19 +96,29 @@ class ModelEngine(ABC):
     Args:
         bundle: What to run.
         requested: The config's `accelerator`.
-        clock: Times the back-off.
+        clock: Times the back-off, and how many threads are quickest.
+        threads: The runtime's, or `auto`.
+        pins: What `auto` has found so far.
 
     Raises:
         ConfigFault: There is no such accelerator.
         BundleFault: The bundle has nothing for it.
     """
 
-    def __init__(self, bundle: Bundle, requested: Requested, clock: Clock) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        requested: Requested,
+        clock: Clock,
+        threads: Threads = 1,
+        pins: Pins | None = None,
+    ) -> None:
         self.bundle = bundle
         self._shape = (bundle.rows, len(bundle.layout.channels))
         self._choices = choices_for(bundle, requested)
         self._requested = spoken(requested)
         self._clock = clock
+        self._threads, self._pins = threads, pins or Pins()
         self._recovery = Recovery(len(self._choices))
         self._runner: Runner | None = None
         self._running: Choice | None = None
@@ -122,7 +144,7 @@ class ModelEngine(ABC):
         return self._choices[self._recovery.choice]
 
     @abstractmethod
-    def _make_runner(self, choice: Choice) -> Runner:
+    def _make_runner(self, choice: Choice, threads: int) -> Runner:
         """A runner that has begun to load. Raises BundleFault or InferenceFault."""
 
     def start(self) -> None:
@@ -145,7 +167,7 @@ class ModelEngine(ABC):
             return answer
 
     def status(self) -> dict[str, object]:
-        running, runner = self._running, self._runner
+        running, runner, planned = self._running, self._runner, self._planned(self._choice)
         return {
             "asked": self._requested,
             "got": running.accelerator.name if running else None,
@@ -155,6 +177,8 @@ class ModelEngine(ABC):
             "last_error": self._last_error,
             "clipped": self._clipped / max(self._answers, 1),
             "backend": self._loaded.backend,
+            "threads": planned.threads,
+            "threads_why": planned.why,
             "unconfined": self._loaded.unconfined,
             "pid": runner.pid if runner else None,
         }
@@ -227,10 +251,11 @@ class ModelEngine(ABC):
         while self._running is None:
             choice = self._choice
             try:
-                self._runner = self._make_runner(choice)
+                self._runner = self._make_runner(choice, self._planned(choice).threads)
                 if self._closed:
                     raise InferenceFault(f"model {self.bundle.name} is closed")
                 self._serve_with(self._runner, self._recovery.choice)
+                self._settle_threads(choice)
             except Displaced as e:
                 self._drop()
                 self._last_error = f"{choice}: {e}"
@@ -283,10 +308,11 @@ class ModelEngine(ABC):
         index = self._recovery.probe(now_ns)
         if index is None:
             return
+        choice = self._choices[index]
         try:
-            self._probe = _Probe(index, self._make_runner(self._choices[index]), now_ns)
+            self._probe = _Probe(index, self._make_runner(choice, self._planned(choice).threads), now_ns)
         except (BundleFault, InferenceFault) as e:
-            self._last_error = f"{self._choices[index]}: {e}"
+            self._last_error = f"{choice}: {e}"
 
     def _end_probe(self, probe: _Probe) -> None:
         served = self._runner
@@ -312,6 +338,79 @@ class ModelEngine(ABC):
         probe, self._probe = self._probe, None
         if probe is not None:
             probe.runner.close()
+
+    # --- threads --------------------------------------------------------------------------------------
+
+    def _planned(self, choice: Choice) -> Found:
+        """With how many threads a choice is loaded: as the config says, or as was found on this board."""
+        if self._threads != "auto":
+            return Found(self._threads, "the config says so")
+        if not choice.accelerator.is_cpu:
+            return Found(1, f"{choice.accelerator.name} computes it")
+        pin = self._pins.find(choice.variant.sha256)
+        return Found(pin.threads, pin.why) if pin is not None else Found(1, "not measured yet")
+
+    def _settle_threads(self, choice: Choice) -> None:
+        """With `auto` a model's first load on a board, or by another runtime, finds out how many are quickest."""
+        sha256 = choice.variant.sha256
+        if self._threads != "auto" or not choice.accelerator.is_cpu:
+            return
+        pin = self._pins.find(sha256)
+        if pin is None:
+            if (found := self._quickest(choice)) is not None:
+                self._pins.keep(sha256, Pin(*found, self._loaded.backend, board()))
+        elif pin.runtime != self._loaded.backend:
+            self._pins.forget(sha256)
+            self._drop()  # to be loaded anew, with one
+
+    def _quickest(self, choice: Choice) -> Found | None:
+        """Try more threads for as long as they pay. None by a clock that stands still."""
+        assert self._runner is not None
+        values, best = self.bundle.chain(load_golden(self.bundle).inputs[0]), 1
+        (alone_ns,) = in_turns(self._timed(self._runner, values))
+        if alone_ns == 0:
+            return None
+        if alone_ns < WORTH_NS:
+            return Found(1, f"one takes {alone_ns / 1e6:.2f} ms, too little to share")
+        told = [f"1: {alone_ns / 1e6:.1f} ms"]
+        for threads in worth_trying()[1:]:
+            pays, words = self._try_threads(choice, threads, values)
+            told.append(f"{threads}: {words}")
+            if not pays:
+                break
+            best = threads
+        return Found(best, f"measured on this board, {', '.join(told)}")
+
+    def _try_threads(self, choice: Choice, threads: int, values: Float32Array) -> tuple[bool, str]:
+        """Whether more threads pay: then they serve from now on. And how long they take, or why they do not serve."""
+        served, other = self._runner, None
+        assert served is not None
+        try:
+            self._runner = other = self._make_runner(choice, threads)
+            other.load()
+            self._check_golden(choice, other)
+            before_ns, taken_ns = in_turns(self._timed(served, values), self._timed(other, values))
+            pays, words = taken_ns <= before_ns * (1 - MUST_SAVE), f"{taken_ns / 1e6:.1f} ms"
+        except (BundleFault, InferenceFault) as e:
+            pays, words = False, str(e)
+        if not pays:
+            self._runner, served = served, other
+        if served is not None:
+            served.close()
+        return pays, words
+
+    def _timed(self, runner: Runner, values: Float32Array) -> Callable[[], int]:
+        """A call that says how long it took, in ns; of a model with a state, window after window."""
+        state: Float32Array | None = None
+
+        def call() -> int:
+            nonlocal state
+            began_ns = self._clock.now_ns()
+            scored = runner.predict(values, state)
+            state = scored.state if self.bundle.is_stateful else None
+            return self._clock.now_ns() - began_ns
+
+        return call
 
     # --- what is refused ------------------------------------------------------------------------------
 

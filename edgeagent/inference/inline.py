@@ -9,29 +9,24 @@ from typing import TYPE_CHECKING
 
 from edgeagent.inference.backends import open_model
 from edgeagent.inference.bundle import Bundle
-from edgeagent.inference.choices import Choice, Requested
+from edgeagent.inference.choices import Choice
 from edgeagent.inference.engine import Loaded, ModelEngine, signature
 from edgeagent.inference.tensors import Scored
 from edgeagent.inference.tflite import quiet_stderr
-from edgeagent.timebase import Clock
 
 if TYPE_CHECKING:
     from edgeagent.records import Float32Array
 
 
 _turns: defaultdict[str, Lock] = defaultdict(Lock)
-"""By a delegate's library: its device computes for one model at a time, also where one is being proved."""
+"""By a delegate's library or a provider: its device computes for one model at a time, also while one is proved."""
 
 
 class Inline(ModelEngine):
     """The engine of `isolation: inline`; its deadline is whatever the model takes."""
 
-    def __init__(self, bundle: Bundle, requested: Requested, clock: Clock, *, threads: int = 1) -> None:
-        super().__init__(bundle, requested, clock)
-        self._threads = threads
-
-    def _make_runner(self, choice: Choice) -> _Here:
-        return _Here(self.bundle, choice, self._threads)
+    def _make_runner(self, choice: Choice, threads: int) -> _Here:
+        return _Here(self.bundle, choice, threads)
 
 
 class _Here:
@@ -39,8 +34,8 @@ class _Here:
 
     def __init__(self, bundle: Bundle, choice: Choice, threads: int) -> None:
         variant = choice.variant
-        library = choice.accelerator.library
-        self._turn = _turns[library] if library else nullcontext()
+        silicon = choice.accelerator.library or choice.accelerator.provider
+        self._turn = _turns[silicon] if silicon else nullcontext()
         with quiet_stderr():
             self._model = open_model(
                 variant.name, variant.read(), signature(bundle), threads, choice.accelerator

@@ -29,6 +29,7 @@ from edgeagent.inference.delegates import Accelerator
 from edgeagent.inference.engine import Loaded, ModelEngine, signature
 from edgeagent.inference.faults import AcceleratorFault, Displaced, WorkerDied, WorkerHung
 from edgeagent.inference.tensors import Scored
+from edgeagent.inference.threads import Pins, Threads
 from edgeagent.inference.worker import (
     ANSWER_BYTES,
     FAULT,
@@ -59,9 +60,8 @@ class Supervisor(ModelEngine):
     """The engine of `isolation: process`.
 
     Args:
-        bundle, requested, clock: As in `ModelEngine`.
+        bundle, requested, clock, threads, pins: As in `ModelEngine`.
         deadline_s: A request that takes longer is taken for hung, and its worker killed.
-        threads: The runtime's.
         memory_bytes: How large a worker's address space may become, beside three times its models.
         workers: Those of the agent, to share.
         apart: On the CPU it gets a worker to itself from the first.
@@ -73,15 +73,16 @@ class Supervisor(ModelEngine):
         requested: Requested,
         clock: Clock,
         deadline_s: float = 2.0,
-        threads: int = 1,
+        threads: Threads = 1,
         memory_bytes: int = MEMORY_BYTES,
         workers: Workers | None = None,
+        pins: Pins | None = None,
         *,
         apart: bool = False,
     ) -> None:
-        super().__init__(bundle, requested, clock)
+        super().__init__(bundle, requested, clock, threads, pins)
         self._deadline_s = deadline_s
-        self._threads, self._memory_bytes = threads, memory_bytes
+        self._memory_bytes = memory_bytes
         self._workers = workers or Workers()
         self._apart = apart
 
@@ -98,10 +99,10 @@ class Supervisor(ModelEngine):
         self._apart |= isinstance(fault, WorkerDied | WorkerHung)
         super()._failed(choice, fault)
 
-    def _make_runner(self, choice: Choice) -> _Hosted:
+    def _make_runner(self, choice: Choice, threads: int) -> _Hosted:
         model = choice.variant.read()
         settings = Settings(
-            choice.variant.name, signature(self.bundle), choice.accelerator, self._threads, self._memory_bytes
+            choice.variant.name, signature(self.bundle), choice.accelerator, threads, self._memory_bytes
         )
         apart = self._is_apart(choice)
         try:
