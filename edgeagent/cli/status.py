@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,12 @@ from edgeagent.cli import DEGRADED, NOT_RUNNING, OK
 from edgeagent.config.load import load
 from edgeagent.errors import ConfigFault, StorageFault
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 SERVICE = Path("/run/edgeagent")  # `RuntimeDirectory=` of the service, which only the service is told
+
+ROOMY = 30  # lines of a terminal; on a smaller one there is no room for empty ones
 
 
 @click.command(name="status")
@@ -32,8 +37,7 @@ def command(config: Path | None, as_json: bool) -> int:
         print(f"edgeagent: {fault}", file=sys.stderr)
         return DEGRADED
     if found is None:
-        where = " or ".join(map(str, places))
-        print(json.dumps({"state": "not running"}) if as_json else f"no agent runs on {where}")
+        print(json.dumps({"state": "not running"}) if as_json else _nobody(places, config))
         return NOT_RUNNING
     _, status = found
     if as_json:
@@ -41,6 +45,14 @@ def command(config: Path | None, as_json: bool) -> int:
     else:
         show(status)
     return DEGRADED if status["degraded"] else OK
+
+
+def _nobody(places: list[Path], config: Path | None) -> str:
+    where, of = " or ".join(map(str, places)), f" -c {config}" if config else ""
+    advice = f"Start it: sudo systemctl start edgeagent, or by hand: edgeagent run{of}."
+    if config is None:
+        advice += "\nOne whose config has a `state:` of its own is found by: edgeagent status -c FILE"
+    return f"no agent runs on {where}. {advice}"
 
 
 def places_of(config: Path | None) -> list[Path]:
@@ -67,35 +79,70 @@ def answering(places: list[Path], config: Path | None) -> tuple[Path, dict[str, 
 
 def show(status: dict[str, Any]) -> None:
     """For people: one table a section, what is wrong first."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.padding import Padding
     from rich.text import Text
 
     console = Console(highlight=False, markup=False)
+
+    def say(text: str, style: str) -> None:
+        console.print(
+            Padding(Text(text, style), (0, 0, 0, 2), expand=False)
+        )  # what is wrapped stays under its beginning
+
     colour = "green" if not status["degraded"] else "yellow"
-    console.print(
-        Text.assemble(
-            (status["device"], "bold"),
-            "  ",
-            (status["state"], colour),
-            f"  up {status['uptime_s']:.0f} s, pid {status['pid']}, edgeagent {status['version']}, {status['config']}",
-        )
-    )
+    head = f"  up {span(status['uptime_s'])}, pid {status['pid']}, edgeagent {status['version']}"
+    console.print(Text.assemble((status["device"], "bold"), "  ", (status["state"], colour), head))
     for reason in status["degraded"]:
-        console.print(f"  {reason}", style="yellow")
+        say(reason, "yellow")
+    say(status["config"], "dim")
     if not status["clock"]["synced"]:
-        console.print("  the clock is not set: records get their time once it is", style="dim")
+        say("the clock is not set: records get their time once it is", "dim")
     for section, columns, rows in _sections(status):
         if rows:
-            table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-            for i, column in enumerate((section, *columns)):
-                table.add_column(column, style="bold" if i == 0 else "")
-            for row in rows:
-                table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-            console.print(table)
-    if status["last_error"]:
-        console.print(f"last error: {status['last_error']}", style="dim")
+            if console.height > ROOMY:
+                console.print()
+            console.print(_table(section, columns, rows))
+            for name, why in _whys(columns, rows):
+                say(f"{name}: {why}", "dim")
+    if _is_news(status["last_error"], status["degraded"]):
+        console.print(Text(f"last warning: {status['last_error']}", "dim"))
+
+
+def span(seconds: float) -> str:
+    """`42 s`, `5 min 3 s`, `3 h 20 min`, `12 d 4 h`: the two units that matter."""
+    left, told = int(seconds), list[str]()
+    for unit, size_s in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        n, left = divmod(left, size_s)
+        if n or told:
+            told.append(f"{n} {unit}" if n else "")
+    return " ".join(filter(None, told[:2])) or "0 s"
+
+
+def _table(section: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:
+    """As low as can be: all of it is to stand on a screen of 24 lines. A reason has a line of its own, below."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table.add_column(section, style="bold", header_style="bold underline")
+    shown = [column for column in columns if column != "why"]
+    for column in shown:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row[: 1 + len(shown)]))
+    return table
+
+
+def _whys(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[tuple[str, str]]:
+    """What the last column says of whom, if that is a reason."""
+    return [(row[0], row[-1]) for row in rows if row[-1]] if columns[-1] == "why" else []
+
+
+def _is_news(last_error: str, degraded: list[str]) -> bool:
+    """Whether what was logged last is not what is said at the top already."""
+    told = (reason.partition(": ")[2] or reason for reason in degraded)
+    return bool(last_error) and not any(last_error.endswith(reason) for reason in told)
 
 
 def _unpredicted(pipeline: dict[str, Any]) -> str:
@@ -110,6 +157,11 @@ def _last(pipeline: dict[str, Any]) -> str | None:
     told += [f"{pipeline[key]:.3g}" for key in ("score", "anomaly") if pipeline[key] is not None]
     told += [f"{name} {value:.4g}" for name, value in pipeline["values"].items()]
     return " ".join(told) or None
+
+
+def _level(level: Any) -> Any:
+    """As people write it in the config: `on` and `off`, a number else."""
+    return {1: "on", 0: "off"}.get(level, level)  # 1 is True and 1.0 too
 
 
 def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
@@ -164,14 +216,17 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
         (
             "output",
             ("asked", "reported", "changes"),
-            [(name, a["asked"], a["reported"], a["changes"]) for name, a in status["actuators"].items()],
+            [
+                (name, _level(a["asked"]), _level(a["reported"]), a["changes"])
+                for name, a in status["actuators"].items()
+            ],
         ),
         (
             "outbox",
             ("made", "waiting", "evicted", "dropped", "size"),
             [
                 (
-                    outbox.get("trouble") or "ok",
+                    "fails" if outbox.get("trouble") else "ok",
                     outbox.get("made"),
                     outbox.get("waiting"),
                     outbox.get("evicted"),
@@ -186,7 +241,7 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
             [
                 (
                     name,
-                    u["trouble"] or u["held"] or "ok",
+                    "away" if u["trouble"] else u["held"] or "ok",
                     u["delivered"],
                     u["waiting"],
                     f"{u['bytes_sent'] / 1000:.0f} kB",
@@ -214,9 +269,9 @@ def _version(model: dict[str, Any]) -> str:
 
 
 def _state(sensor: dict[str, Any]) -> str:
-    """`ok`, or since when it is not: `gone for 90 s`."""
+    """`ok`, or since when it is not: `gone for 1 min 30 s`."""
     state: str = sensor["state"]
-    return state if state == "ok" else f"{state} for {sensor['for_s']:.0f} s"
+    return state if state == "ok" else f"{state} for {span(sensor['for_s'])}"
 
 
 def _rate(sensor: dict[str, Any]) -> str:

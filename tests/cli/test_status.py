@@ -35,7 +35,7 @@ def test_all_is_told_that_there_is_to_tell_and_0_is_healthy(
         told = capsys.readouterr().out
         for words in (
             "unit-1  ok", "sensor", "counter", "imu", " Hz", "pipeline", "motion", "ms", "model", "activity",
-            "auto", "cpu", "ai-edge-litert", "rule", "many", "active", "output", "wire", "True", "outbox",
+            "auto", "cpu", "ai-edge-litert", "rule", "many", "active", "output", "wire", "on", "outbox",
             "upstream", "stick", "kB",
         ):  # fmt: skip
             assert words in told
@@ -61,7 +61,9 @@ def test_3_is_degraded_and_says_why_first_whatever_characters_are_in_it(
 def test_4_is_not_running_also_after_a_kill(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.write(COUNTER)
     assert main(["status", "-c", str(site.config)]) == NOT_RUNNING
-    assert f"no agent runs on {site.run}" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"no agent runs on {site.run}" in told
+    assert f"edgeagent run -c {site.config}" in told
     with running(site) as agent:
         agent.until(lambda s: s["state"] == "ok")
         agent.stop(9)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgeagent.cli.status import _rate, _state, _trouble
+from edgeagent.cli.status import _is_news, _level, _rate, _state, _trouble, span
 
 
 @pytest.mark.parametrize(
@@ -34,5 +34,39 @@ def test_a_sensors_true_rate_stands_beside_the_one_it_is_to_have(sensor: dict[st
 
 
 def test_a_sensor_that_is_not_well_says_since_when() -> None:
-    assert _state({"state": "gone", "for_s": 90.4}) == "gone for 90 s"
+    assert _state({"state": "gone", "for_s": 90.4}) == "gone for 1 min 30 s"
     assert _state({"state": "ok", "for_s": 90.4}) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.4, "0 s"),
+        (42, "42 s"),
+        (183, "3 min 3 s"),
+        (3_600, "1 h"),
+        (12_000, "3 h 20 min"),
+        (1_051_300, "12 d 4 h"),
+    ],
+)
+def test_a_span_is_told_in_the_two_units_that_matter(seconds: float, told: str) -> None:
+    assert span(seconds) == told
+
+
+def test_an_output_is_on_or_off_as_in_the_config_and_a_level_a_number() -> None:
+    assert [_level(level) for level in (True, 1.0, False, 0.0, 0.4, None)] == [
+        "on",
+        "on",
+        "off",
+        "off",
+        0.4,
+        None,
+    ]
+
+
+def test_the_last_warning_is_told_only_if_it_is_not_said_at_the_top_already() -> None:
+    degraded = ["sensor a is gone: no port", "outbox: the disk is full"]
+    assert not _is_news("sensor a is gone: no port", degraded)
+    assert not _is_news("the outbox cannot be written: the disk is full", degraded)
+    assert not _is_news("", degraded)
+    assert _is_news("sensor b is gone: no port at all", degraded)
