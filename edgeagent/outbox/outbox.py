@@ -16,11 +16,11 @@ from typing import TypeVar
 
 import msgspec
 
-from edgeagent.errors import Bug
+from edgeagent.errors import Bug, StorageFault
 from edgeagent.outbox.blobs import LARGE_BYTES, Blobs
 from edgeagent.outbox.counts import Counters, Counts
 from edgeagent.outbox.desk import Desk, Refused
-from edgeagent.outbox.dispatch import Dispatch, Queued, id_of, rows_of
+from edgeagent.outbox.dispatch import Accepts, Arrived, Dispatch, Queued, id_of, rows_of
 from edgeagent.outbox.expiry import Expiry
 from edgeagent.outbox.files import DAMAGED, NAME, fault, is_damage, open_database, set_aside
 from edgeagent.outbox.room import Limit, Room
@@ -36,6 +36,7 @@ _UPSTREAM_COUNTERS = ("delivered", "rejected", "evicted", "waiting")
 _COUNTERS = ("made", *_UPSTREAM_COUNTERS)
 NEVER: Mapping[Kind, float] = MappingProxyType({})
 _SENT = "sent bytes"  # a counter a link and month
+_UNWRITTEN_BYTES = 100_000  # so many may go over the links before they are counted on the disk
 
 
 _Row = tuple[int, Kind, int, bytes]  # row, kind, mask of those who wait, payload
@@ -258,14 +259,28 @@ class Outbox:
         """
         delivered = self._dispatch.flying(upstream, accepted)
         refused = {row: rejected[row] for row in self._dispatch.flying(upstream, rejected)}
-        if delivered or refused:
+        if delivered or refused or self._unwritten.total() >= _UNWRITTEN_BYTES:
             with self._transaction():
                 self._dispatch.accepted(upstream, delivered)
                 self._dispatch.rejected(upstream, refused)
         self._dispatch.land(upstream, [*delivered, *refused], kept)
 
+    def arrived(
+        self, upstream: str, after: int, accepted: Accepts, refused: Mapping[str, str]
+    ) -> Arrived | None:
+        """Settle what reached an upstream by another way: a page of rows, None if there are no more.
+
+        Raises StorageFault.
+        """
+        if upstream not in list(self._routes):
+            raise StorageFault(f"the outbox knows no upstream {upstream!r}", where=str(self._folder))
+        with self._transaction():
+            page = self._dispatch.arrived(upstream, after, accepted, refused)
+        self._dispatch.look_again()
+        return page
+
     def note_sent(self, upstream: str, month: str, size_bytes: int) -> None:
-        """So many bytes went over an upstream's link; written with whatever is written next."""
+        """So many bytes went over an upstream's link; written with whatever is written next, or if they are many."""
         self._unwritten[upstream, month] += size_bytes
 
     def sent_bytes(self, upstream: str) -> dict[str, int]:

@@ -5,65 +5,96 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from outboxes import RUN, UNSYNCED, open_outbox, record
 from watched_disk import Disk
 
 from edgeagent.outbox.dispatch import Queued
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.records import Draft, Kind, Priority
+from edgeagent.records import NS_PER_S, Draft, Kind, Priority
 
+MONTH = "2026-11"
 KINDS: tuple[Kind, ...] = ("prediction", "event", "sample", "health")
 
 LARGE_BYTES = 3000  # one in ten records is a file of its own
+OPTIONS: dict[str, Any] = {
+    "large_bytes": LARGE_BYTES,
+    "expire_s": {"health": 2.0},
+    "newest": {"fleet": ["prediction"]},
+}
 
 
 class Promise(NamedTuple):
     """`durable`: the run's first records, that `append` has returned from. `sent`: handed to the upstream.
-    `settled`: of those, the ones that `settle` has returned from.
+    `settled`: of those, the ones that `settle` has returned from. Of the bytes that went over the link so many are
+    counted at least and at most.
     """
 
     durable: int = 0
     sent: frozenset[str] = frozenset()
     settled: frozenset[str] = frozenset()
+    least_bytes: int = 0
+    most_bytes: int = 0
 
 
 def work(disk: Disk, dice: random.Random, steps: int, **options: int) -> None:
-    """Append, deliver, refuse and reopen at random, noting in the disk's log what was promised."""
+    """Append, deliver, refuse, expire and reopen at random, noting in the disk's log what was promised.
+
+    A large record is on its way for several batches, as one is that goes up in pieces. A step takes a second.
+    """
     promise = Promise()
     disk.note(promise)
-    outbox = open_outbox(disk.folder, large_bytes=LARGE_BYTES, **options)
-    for _ in range(steps):
+    outbox = open_outbox(disk.folder, **OPTIONS | options)
+    for step in range(steps):
         chance = dice.random()
-        if chance < 0.6:
-            outbox.append(some_drafts(dice), UNSYNCED)
-            promise = promise._replace(durable=outbox.next_seq - 1)
+        if chance < 0.55:
+            outbox.append(some_drafts(dice, step * NS_PER_S), UNSYNCED)
+            promise = promise._replace(durable=outbox.next_seq - 1, least_bytes=counted_bytes(outbox))
+        elif chance < 0.85:
+            promise = _send(outbox, disk, dice, promise)
         elif chance < 0.95:
-            taken = outbox.take("fleet", dice.randrange(1, 40), 60_000)
-            promise = promise._replace(sent=promise.sent | {q.id for q in taken})
-            disk.note(promise)
-            refused = {q.row: "no" for q in taken if dice.random() < 0.1}
-            outbox.settle("fleet", [q.row for q in taken if q.row not in refused], refused)
-            promise = promise._replace(settled=promise.sent)
+            outbox.expire(step * NS_PER_S, UNSYNCED)
+            promise = promise._replace(durable=outbox.next_seq - 1)
         else:
             outbox.close()
-            outbox = open_outbox(disk.folder, large_bytes=LARGE_BYTES, **options)
+            outbox = open_outbox(disk.folder, **OPTIONS | options)
         disk.note(promise)
     outbox.close()
 
 
-def some_drafts(dice: random.Random) -> list[Draft]:
+def _send(outbox: Outbox, disk: Disk, dice: random.Random, promise: Promise) -> Promise:
+    taken = outbox.take("fleet", dice.randrange(1, 40), 60_000)
+    sent_bytes = sum(len(q.payload) for q in taken)
+    kept = {q.row for q in taken if len(q.payload) >= LARGE_BYTES and dice.random() < 0.6}
+    done = [q for q in taken if q.row not in kept]
+    promise = promise._replace(
+        sent=promise.sent | {q.id for q in done}, most_bytes=counted_bytes(outbox) + sent_bytes
+    )
+    disk.note(promise)
+    refused = {q.row: "no" for q in done if dice.random() < 0.1}
+    outbox.note_sent("fleet", MONTH, sent_bytes)
+    outbox.settle("fleet", [q.row for q in done if q.row not in refused], refused, kept)
+    return promise._replace(
+        settled=promise.sent, least_bytes=counted_bytes(outbox) if done else promise.least_bytes
+    )
+
+
+def counted_bytes(outbox: Outbox) -> int:
+    return sum(outbox.sent_bytes("fleet").values())
+
+
+def some_drafts(dice: random.Random, now_ns: int) -> list[Draft]:
     size = dice.choice([10, 200, 200, 5000])
     return [
-        Draft(dice.choice(KINDS), n, dice.choice(list(Priority)), {"pad": bytes(dice.randrange(size))})
-        for n in range(dice.randrange(1, 16))
+        Draft(dice.choice(KINDS), now_ns, dice.choice(list(Priority)), {"pad": bytes(dice.randrange(size))})
+        for _ in range(dice.randrange(1, 16))
     ]
 
 
 def faults_found(folder: Path, promise: Promise, **options: int) -> list[str]:
     """What is wrong with the outbox that is found in a folder after a power cut; nothing, it is to be hoped."""
-    outbox = open_outbox(folder, run="f" * 12, **options)
+    outbox = open_outbox(folder, run="f" * 12, **OPTIONS | options)
     try:
         return list(_faults(outbox, promise))
     finally:
@@ -88,6 +119,10 @@ def _faults(outbox: Outbox, promise: Promise) -> list[str]:
         faults.append("a record waits twice")
     if torn := [queued.id for queued in taken if not is_whole(queued)]:
         faults.append(f"torn: {torn}")
+    if not promise.least_bytes <= (sent_bytes := counted_bytes(outbox)) <= promise.most_bytes:
+        faults.append(
+            f"{sent_bytes} bytes are counted as sent: {promise.least_bytes} to {promise.most_bytes}"
+        )
     if counters.waiting != len(waiting):
         faults.append(f"{counters.waiting} are counted, {len(waiting)} wait")
     if counters.made != counters.delivered + counters.rejected + counters.evicted + counters.waiting:

@@ -1,5 +1,6 @@
 """`kill -9` of a process that runs the real outbox: nothing durable is lost, nothing settled comes again.
 
+Records become too old meanwhile, the newest of some go first, large ones go up in pieces, and bytes are counted.
 `EDGEAGENT_KILLS` says how many times (`make test-kills`: a thousand).
 """
 
@@ -14,7 +15,8 @@ from threading import Timer
 from typing import NamedTuple
 
 import pytest
-from outboxes import open_outbox, record
+from outbox_loop import too_old
+from outboxes import open_outbox
 
 from edgeagent.outbox.outbox import Outbox
 
@@ -27,8 +29,11 @@ class Said(NamedTuple):
     """What the process could still say."""
 
     durable: set[str]
-    sent: set[str]
+    sent: dict[str, int]
+    """And of how many records that became too old each tells."""
     settled: set[str]
+    least_bytes: int
+    most_bytes: int
 
 
 def killed(folder: Path, run: str, after_s: float) -> Said:
@@ -52,25 +57,30 @@ def killed(folder: Path, run: str, after_s: float) -> Said:
 
 
 def understood(lines: list[str], run: str) -> Said:
-    newest, sent, settled = 0, set[str](), set[str]()
+    newest = least_bytes = most_bytes = 0
+    sent, settled = dict[str, int](), set[str]()
     for line in lines:
         match line.split():
             case "A", value:
                 newest = int(value)
-            case "D", value:
-                sent.add(value)
-            case _:
-                settled |= sent
-    return Said({f"press-07/{run}/{n}" for n in range(1, newest + 1)}, sent, settled)
+            case "B", value:
+                most_bytes = int(value)
+            case "D", one, told:
+                sent[one] = int(told)
+            case "S", value:
+                settled |= sent.keys()
+                least_bytes = int(value)
+    durable = {f"press-07/{run}/{n}" for n in range(1, newest + 1)}
+    return Said(durable, sent, settled, least_bytes, most_bytes)
 
 
-def deliver_all(outbox: Outbox) -> list[str]:
-    """The ids of all that waits; each is a whole record."""
-    ids = []
+def deliver_all(outbox: Outbox) -> list[tuple[str, int]]:
+    """The ids of all that waits, and of how many that became too old each tells; each is a whole record."""
+    received = []
     while taken := outbox.take("fleet", 1000, 10**7):
-        ids += [record(queued).id for queued in taken]
+        received += [(queued.id, too_old(queued)) for queued in taken]
         outbox.settle("fleet", [queued.row for queued in taken], {})
-    return ids
+    return received
 
 
 @pytest.mark.slow
@@ -79,24 +89,32 @@ def test_kills_lose_and_double_nothing_and_the_counters_agree(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dice = random.Random(7)
-    records = 0
+    records = expired = sent_bytes = 0
     for kill in range(KILLS):
         said = killed(tmp_path, f"{kill:012x}", dice.uniform(0.0, LONGEST_S))
         outbox = open_outbox(tmp_path, run="f" * 12)
         assert outbox.set_aside is None
         waited = outbox.counters().waiting
-        received = deliver_all(outbox)
-        counters = outbox.counters()
+        arrived = deliver_all(outbox)
+        counters, counted_bytes = outbox.counters(), sum(outbox.sent_bytes("fleet").values())
         outbox.close()
-        assert waited == len(received) == len(set(received))
-        assert said.durable <= said.sent | set(received)
-        assert not said.settled & set(received)
+        received = dict(arrived)
+        assert waited == len(arrived) == len(received)
+        assert not said.settled & received.keys()
+        told = said.sent | received
+        expired += sum(told.values())
+        assert counters.evicted == expired, "what is not delivered stands in a gap record that is"
+        assert len(said.durable - told.keys()) <= sum(told.values())
         assert counters.waiting == 0
-        assert counters.made == counters.delivered >= records + len(said.durable)
+        assert counters.made == counters.delivered + counters.evicted >= records + len(said.durable)
+        assert max(said.least_bytes, sent_bytes) <= counted_bytes <= max(said.most_bytes, sent_bytes)
         assert list(tmp_path.glob("*.record")) == []
         records += len(said.durable)
+        sent_bytes = counted_bytes
     assert records > 30 * KILLS
+    assert expired > KILLS
     with capsys.disabled():
         print(
-            f"\n{KILLS} times kill -9 of the outbox's process: {records} durable records, all delivered once"
+            f"\n{KILLS} times kill -9 of the outbox's process: {records} durable records, of which {expired} became too"
+            f" old and are told of, all others delivered once; {sent_bytes / 1e6:.0f} MB counted as sent"
         )

@@ -8,11 +8,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from outbox_at_work import faults_found, work
+from outbox_at_work import counted_bytes, faults_found, work
+from outboxes import open_outbox
 from power_cut import states
 from watched_disk import Disk, in_memory
 
@@ -73,3 +76,20 @@ def test_the_same_cuts_lose_durable_records_when_synchronous_is_normal(
     assert len(faults) > 10
     with capsys.disabled():
         print(f"\nthe same with synchronous = NORMAL: {len(faults)} of 500 cuts lose durable records")
+
+
+def test_the_work_that_is_cut_sends_refuses_expires_and_keeps_files(tmp_path: Path) -> None:
+    """Or the cuts would prove little."""
+    counted, files, sent_bytes = Counter[str](), 0, 0
+    for seed in range(12):
+        disk = Disk(tmp_path / str(seed))
+        work(disk, random.Random(seed), STEPS, max_bytes=ROOMY_BYTES)
+        outbox = open_outbox(disk.folder)
+        counters = outbox.counters()
+        counted.update(delivered=counters.delivered, rejected=counters.rejected, evicted=counters.evicted)
+        files += len(list(disk.folder.glob("*.record")))
+        sent_bytes += counted_bytes(outbox)
+        outbox.close()
+    assert min(counted.values(), default=0) > 30, counted
+    assert files > 12
+    assert sent_bytes > 100_000

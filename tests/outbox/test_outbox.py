@@ -178,6 +178,17 @@ def test_what_went_over_a_link_is_counted_by_month_and_written_with_the_next_cha
     assert again.counters().by_upstream.keys() == {"fleet"}
 
 
+def test_bytes_of_a_record_that_is_not_all_there_yet_are_counted_on_the_disk_too(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    outbox.append(drafts(1), UNSYNCED)
+    for _ in range(3):
+        rows = [queued.row for queued in outbox.take("fleet", 1, 1000)]
+        outbox.note_sent("fleet", "2026-11", 60_000)
+        outbox.settle("fleet", [], {}, rows)
+    outbox.close()
+    assert open_outbox(tmp_path).sent_bytes("fleet") == {"2026-11": 120_000}
+
+
 def test_rows_of_an_outbox_that_was_opened_anew_since_are_not_settled(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.append(drafts(2), UNSYNCED)
