@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 REFRESH_S = 0.25
-CURVE_BUCKETS = 32
+CURVE_BUCKETS, CURVE_BUCKETS_LEAST = 32, 8
+GAP = 2  # between columns
 SHOWN_CHANGES = 5
 
 
@@ -127,39 +129,41 @@ def _live(watch: Watch, for_s: float | None) -> None:
     from rich.live import Live
 
     shown_s = 0.0
-    with Live(_view(watch), auto_refresh=False) as live:
+    logging.disable(logging.WARNING)  # a line in between would tear the screen, which tells the same
+    with Live(auto_refresh=False) as live:
         while for_s is None or watch.elapsed_s < for_s:
             watch.step()
             if watch.elapsed_s - shown_s >= REFRESH_S:
                 shown_s = watch.elapsed_s
-                live.update(_view(watch), refresh=True)
-        live.update(_view(watch), refresh=True)
+                live.update(_view(watch, live.console.width), refresh=True)
+        live.update(_view(watch, live.console.width), refresh=True)
 
 
-def _view(watch: Watch) -> Group:
-    from rich import box
+def _view(watch: Watch, width: int) -> Group:
+    """The newest of each curve is always shown: on a narrow terminal it begins later."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    for column in ("channel", "unit"):
-        table.add_column(column, no_wrap=True)
-    for column in ("now", "least", "most"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column(f"the last {CURVE_BUCKETS * watch.bucket_s:g} s", no_wrap=True)
-    for s in watch.series:
-        numbers = (Text(_number(value)) for value in (s.last, s.low, s.high))
-        table.add_row(
-            Text(s.name, style="bold"), Text(_unit(s)), *numbers, Text(_curve(watch.recent(s)), style="cyan")
+    rows = [(s.name, _unit(s), *map(_number, (s.last, s.low, s.high))) for s in watch.series]
+    heads = ("channel", "unit", "now", "least", "most")
+    taken = sum(GAP + max(map(len, cells)) for cells in zip(heads, *rows, strict=True))
+    buckets = max(CURVE_BUCKETS_LEAST, min(CURVE_BUCKETS, width - taken))
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
+    for i, head in enumerate(heads):
+        table.add_column(
+            head, justify="left" if i < 2 else "right", style="bold" if i == 0 else "", no_wrap=True
         )
+    table.add_column(f"the last {buckets * watch.bucket_s:g} s", style="cyan", no_wrap=True)
+    for cells, s in zip(rows, watch.series, strict=True):
+        table.add_row(*map(Text, cells), Text(_curve(watch.recent(s)[-buckets:])))
     errors = ", ".join(f"{cause} {n}" for cause, n in watch.errors().items() if n and isinstance(n, int))
     lines = [Text(f"errors: {errors}", style="yellow")] if errors else []
     lines += [
         Text(f"{at_s:8.1f} s  {state}  {why}", style="dim")
         for at_s, state, why in watch.changes[-SHOWN_CHANGES:]
     ]
-    return Group(Text.assemble(*_head(watch)), table, *lines)
+    return Group(Text.assemble(*_head(watch)), Text(), *([table] if rows else []), *lines)
 
 
 def _head(watch: Watch) -> Iterator[tuple[str, str]]:
@@ -183,14 +187,15 @@ def _curve(values: list[float | None]) -> str:
     """A space where nothing came: an unplugged cable is a hole in the curve."""
     from edgeagent.demo.charts import spark
 
-    there = [value for value in values[-CURVE_BUCKETS:] if value is not None]
+    there = [value for value in values if value is not None]
     low, high = min(there, default=0.0), max(there, default=0.0)
     middle = high - low <= abs(high) * 1e-6  # a steady value is a line half way up
-    return spark(values[-CURVE_BUCKETS:], low - 0.5 if middle else low, high + 0.5 if middle else high)
+    return spark(values, low - 0.5 if middle else low, high + 0.5 if middle else high)
 
 
 def _number(value: float) -> str:
-    return "-" if isnan(value) else f"{value:.6g}"  # a place to 10 m, a pressure to the pascal
+    """A place to 10 m, a pressure to the pascal; of what is below 1, six digits are noise that jumps about."""
+    return "-" if isnan(value) else f"{value:.{6 if abs(value) >= 1 else 4}g}"
 
 
 def _unit(series: Series) -> str:

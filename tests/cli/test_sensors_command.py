@@ -111,10 +111,13 @@ def test_a_place_is_shown_to_ten_metres_and_a_count_without_a_unit(
     assert "satellites 8  hdop 0.9" in last
 
 
-def test_read_on_a_terminal_draws_a_table_with_a_curve(config: Path) -> None:
+@pytest.mark.parametrize("columns", [80, 110])
+def test_read_on_a_terminal_draws_a_table_with_a_curve_and_cuts_nothing_off(
+    config: Path, columns: int
+) -> None:
     screen, terminal = os.openpty()
     arguments = ["sensors", "read", "imu", "-c", str(config), "--for", "1500 ms"]
-    environment = os.environ | {"COLUMNS": "110", "TERM": "xterm"}
+    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
     with subprocess.Popen(
         [sys.executable, "-m", "edgeagent", *arguments], stdout=terminal, env=environment
     ) as process:
@@ -129,6 +132,28 @@ def test_read_on_a_terminal_draws_a_table_with_a_curve(config: Path) -> None:
     assert "gyro_z" in text
     assert "rad/s" in text
     assert set("▁▂▃▄▅▆▇") & set(text)
+    assert "…" not in text
+
+
+def test_a_fault_while_a_sensor_is_shown_is_told_on_the_screen_and_does_not_tear_it(config: Path) -> None:
+    screen, terminal = os.openpty()
+    arguments = ["sensors", "read", "absent", "-c", str(config), "--for", "500 ms"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgeagent", *arguments],
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"COLUMNS": "80", "TERM": "xterm"},
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        with suppress(OSError):
+            while data := os.read(screen, 65536):
+                shown += data
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    os.close(screen)
+    assert process.returncode == cli.FAULTS
+    assert "/dev/ttyUSB99" in shown.decode()
 
 
 def test_a_sensor_that_is_not_there_says_why_and_ends_in_exit_code_1(
