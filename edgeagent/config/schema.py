@@ -103,8 +103,8 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     """`input`: a sensor, or several, or single channels of them (`motor.current`).
 
     `report`: which predictions become records: all, changes, or `every 1 min`.
-    `priority`: where pipelines wait for one device, the higher goes first. `deadline`: how long a window is worth waiting
-    for; the hop, if it is not said. `max_rate`: how often the model is asked at most.
+    `priority`: where pipelines wait for one device, the higher goes first. `deadline`: how long a window may keep a
+    newer one waiting; the hop, if it is not said. `max_rate`: how often the model is asked at most.
     """
 
     input: str | list[str]

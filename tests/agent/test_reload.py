@@ -192,7 +192,9 @@ def test_a_model_is_added_and_predicts(site: Site) -> None:
 
 
 def test_the_budget_that_is_spent_stays_spent_over_a_reload_and_a_restart(site: Site) -> None:
-    small = COUNTER.replace("1 GB", "252 kB")  # 10.5 in an hour's share: ten windows of 20 B, and 1 kB around each
+    small = COUNTER.replace(
+        "1 GB", "252 kB"
+    )  # 10.5 in an hour's share: ten windows of 20 B, and 1 kB around each
     site.write(small)
     with running(site, *scaled()) as agent:
         agent.until(lambda s: s["sampling"]["refused"] > 5)
