@@ -230,12 +230,17 @@ class Sender:
         self.held, self._shut = self.held or allowed.why, bool(allowed.pause_s)
         if self._shut:
             return allowed.pause_s
+        probed = False
         try:
+            if self.trouble:
+                self.sink.send({})  # one small question; then full batches at once
+                probed = True
             report = sync_once(self.name, self, self.sink, self._boot_id, self._clock.wall(), allowed.limits)
             if not report.sent:
                 self.sink.idle()
         except UpstreamFault as fault:
-            link.failed()
+            if probed:  # it is there, and the batch was too much for it
+                link.failed()
             self._failed(fault)
             return fault.retry_after_s + self._backoff.failed()
         link.worked(report.bytes_sent, report.bytes_settled, self._clock.now_ns() - self._began_ns)

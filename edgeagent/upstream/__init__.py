@@ -51,6 +51,9 @@ class Sink(Protocol):
 
         To accept is to promise: the record is durable there. A record that comes a second time is accepted
         again and stored once. Raises UpstreamFault if nothing can be said: then all of it is kept.
+
+        An empty batch asks whether the far end is there and lets us in, in as few bytes as that takes: the probe
+        after an outage, which no poisoned or forbidden record can spoil.
         """
         ...
 

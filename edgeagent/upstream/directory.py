@@ -37,6 +37,10 @@ class Directory:
         self._folder = options.path
 
     def send(self, batch: Mapping[str, bytes]) -> Result:
+        if not batch:
+            if not os.access(self._folder, os.W_OK):
+                raise self._fault("is not there, or cannot be written")
+            return Result()
         body = encode_batch(list(batch.values()))
         name = f"{file_name(next(iter(batch)))},{hashlib.sha256(body).hexdigest()[:8]}"
         target = self._folder / f"{name}.msgpack"
@@ -54,12 +58,12 @@ class Directory:
             finally:
                 os.close(folder)
         except OSError as e:
-            raise UpstreamFault(
-                f"cannot be written: {e.strerror}",
-                where=str(self._folder),
-                hint="Is the stick in, mounted and writable, and has it room?",
-            ) from e
+            raise self._fault(f"cannot be written: {e.strerror}") from e
         return Result(accepted=frozenset(batch))
+
+    def _fault(self, what: str) -> UpstreamFault:
+        hint = "Is the stick in, mounted and writable, and has it room?"
+        return UpstreamFault(what, where=str(self._folder), hint=hint)
 
     def idle(self) -> None:
         """Nothing is held open."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from io import BytesIO
 from itertools import islice
@@ -40,7 +40,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _IN_ZSTD: Mapping[str, str] = MappingProxyType({"Content-Encoding": "zstd"})
 _MAX_ANSWER_BYTES = 4_000_000
 _MAX_DIGITS = 16
-_OK, _TOO_LARGE, _UNKNOWN_CODING = 200, 413, 415
+_OK, _NO_BATCH, _TOO_LARGE, _UNKNOWN_CODING = 200, 400, 413, 415
 _OUR_CLOCK = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED
 _LONGEST_RETRY_S = 6 * 3600.0  # whatever a receiver asks for
 
@@ -114,11 +114,21 @@ class Http:
         """As the contract says. A batch that is too large for the receiver is sent by halves, and of a large record
         a piece at a time, if the receiver can put pieces together.
         """
+        if not batch:
+            return self._probe()
         if len(batch) == 1 and self._takes_pieces:
             ((record_id, payload),) = batch.items()
             if len(payload) > PIECE_BYTES and (result := self._send_large(record_id, payload)):
                 return result
         return self._send_batch(batch)
+
+    def _probe(self) -> Result:
+        body = encode_batch(())
+        self.bytes_sent += len(body)
+        status, answer, headers = self._request("POST", self._url, body)
+        if status == _NO_BATCH:  # it finds nothing in it, and has said so: it is there
+            return Result()
+        return self._understood(status, answer, headers, ())
 
     def _send_large(self, record_id: str, payload: bytes) -> Result | None:
         """The next piece, or, if all are there, the word that they are a record. None if it must go whole."""
@@ -173,6 +183,12 @@ class Http:
                 return Result(rejected={ids[0]: f"too large for the receiver ({len(body)} bytes)"})
             self._max_body_bytes = len(body) // 2
             return self._send_batch(dict(islice(batch.items(), len(ids) // 2)))
+        return self._understood(status, answer, headers, ids)
+
+    def _understood(
+        self, status: int, answer: bytes, headers: Mapping[str, str], ids: Sequence[str]
+    ) -> Result:
+        """What an answer says of a batch. Raises UpstreamFault if it is no result."""
         if status != _OK:
             raise self._refusal(status, answer, headers)
         self._takes_zstd = not self._refused_zstd and "zstd" in headers.get("Accept-Encoding", "")

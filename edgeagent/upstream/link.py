@@ -89,7 +89,7 @@ class Link:
         self._batch_bytes = self._within(min(int(in_time), 2 * self._batch_bytes))
 
     def failed(self) -> None:
-        """They did not: less is asked of the link."""
+        """They did not, though the far end is there: less is asked of the link."""
         self._batch_bytes = self._within(self._batch_bytes // 2)
 
     def _within(self, size_bytes: int) -> int:

@@ -156,6 +156,7 @@ def test_an_upstream_that_comes_back_is_told_and_one_that_is_away_does_not_hold_
     (site.folder / "late").mkdir()
     store.hurry()
     wait_for(store.delivered)
+    wait_for(lambda: not store.status()["upstream"]["late"]["trouble"])
     about_late = [message for message in caplog.messages if "late" in message]
     assert [m.split(":")[0].split(" after")[0] for m in about_late] == [
         "upstream late is away",

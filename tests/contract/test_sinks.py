@@ -21,9 +21,10 @@ from edgeagent.collector.store import Store
 from edgeagent.config import parts
 from edgeagent.config.secrets import Secret
 from edgeagent.errors import UpstreamFault
-from edgeagent.upstream import Sink, directory, http, mqtt, s3
+from edgeagent.packing import compress
+from edgeagent.upstream import Result, Sink, directory, http, mqtt, s3
 from edgeagent.upstream.broker import Version
-from edgeagent.upstream.codec import decode_batch, decode_record
+from edgeagent.upstream.codec import decode_batch, decode_record, encode_batch
 
 
 class FarEnd(Protocol):
@@ -59,7 +60,11 @@ class HttpEnd:
         return [entry["id"] for entry in lines(self._folder)]
 
     def weighs(self, *batches: Mapping[str, bytes]) -> int:
-        return msgpack_bytes(batches)
+        """The first goes plain: only its answer says that zstd is taken."""
+        first, *others = batches
+        bodies = [encode_batch(list(batch.values())) for batch in others]
+        coded = [min(body, compress(body), key=len) for body in bodies]
+        return msgpack_bytes([first]) + sum(map(len, coded))
 
     def go_away(self) -> None:
         self._server.shutdown()
@@ -286,6 +291,20 @@ def test_while_the_far_end_is_away_a_send_is_a_fault_and_works_again_after(far_e
     far_end.come_back()
     assert sink.send(batch(2)).accepted == set(batch(2))
     assert far_end.stored() == list(batch(1, 2))
+    sink.close()
+
+
+def test_an_empty_batch_asks_whether_the_far_end_is_there_and_leaves_nothing(far_end: FarEnd) -> None:
+    sink = far_end.sink()
+    assert sink.send({}) == Result()
+    far_end.go_away()
+    for _ in range(2):
+        with pytest.raises(UpstreamFault):
+            sink.send({})
+    far_end.come_back()
+    assert sink.send({}) == Result()
+    assert sink.bytes_sent < 10
+    assert far_end.stored() == []
     sink.close()
 
 

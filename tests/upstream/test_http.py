@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from scripted import CERTIFICATE, CERTIFICATES, answer, cut, hang, scripted
+from scripted import CERTIFICATE, CERTIFICATES, Act, answer, cut, hang, scripted
 
 from edgeagent.config.secrets import Secret
 from edgeagent.errors import ConfigFault, UpstreamFault
-from edgeagent.upstream import http
+from edgeagent.upstream import Result, http
 from edgeagent.upstream.http import Http, Options
 
 BATCH = {"a": b"\xa1a", "b": b"\xa1b", "c": b"\xa1c"}
@@ -151,6 +151,29 @@ def test_a_connection_that_idled_out_is_opened_again() -> None:
 def test_a_200_that_is_no_answer_of_ours_keeps_all(body: bytes) -> None:
     with scripted(answer(200, body)) as server:
         assert "not one of an edgeagent receiver" in trouble(server.url)
+
+
+@pytest.mark.parametrize("there", [answer(200, b'{"results": []}'), answer(400, b"nothing in it")])
+def test_a_probe_is_an_empty_batch_and_a_receiver_that_finds_nothing_in_it_is_there(there: Act) -> None:
+    with scripted(there) as server:
+        one = sink(server.url)
+        assert one.send({}) == Result()
+        one.close()
+    assert server.requests[0].partition(b"\r\n\r\n")[2] == b"\x90"
+    assert one.bytes_sent == 1
+
+
+@pytest.mark.parametrize(
+    "away",
+    [answer(401), answer(404), answer(413), answer(429), answer(503), answer(200, b"<html>Log in</html>")],
+)
+def test_a_probe_that_is_not_let_in_or_answered_by_another_is_a_fault(away: Act) -> None:
+    with scripted(away) as server:
+        one = sink(server.url)
+        with pytest.raises(UpstreamFault):
+            one.send({})
+        one.close()
+    assert len(server.requests) == 1
 
 
 def test_a_batch_too_large_for_the_receiver_is_sent_by_halves_and_remembered() -> None:
