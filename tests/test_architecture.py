@@ -54,6 +54,7 @@ COLLECTOR_IMPORTS = (
     "edgeagent.errors",
     "edgeagent.packing",
     "edgeagent.records",
+    "edgeagent.upstream.archive",
     "edgeagent.upstream.codec",
 )
 ONLY_CLI_IMPORTS = ("collector", "demo")

@@ -10,6 +10,7 @@ from edgeagent.errors import Fault
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.records import Draft, Priority
 from edgeagent.timebase import Wall
+from edgeagent.upstream.archive import Span, covers
 
 
 class List(msgspec.Struct, frozen=True, tag="list", tag_field="do", forbid_unknown_fields=True):
@@ -42,7 +43,16 @@ class Page(msgspec.Struct, frozen=True, tag="page", tag_field="do", forbid_unkno
     max_bytes: int = 500_000
 
 
-Request = List | Show | Retry | Purge | Page
+class Arrived(msgspec.Struct, frozen=True, tag="arrived", tag_field="do", forbid_unknown_fields=True):
+    """Settle, of the rows after one, what a receipt says has reached an upstream."""
+
+    upstream: str
+    accepted: list[Span]
+    refused: dict[str, str]
+    after: int = -1
+
+
+Request = List | Show | Retry | Purge | Page | Arrived
 
 
 def request(do: str, arguments: dict[str, Any]) -> Request:
@@ -73,6 +83,8 @@ def serve(outbox: Outbox, asked: Request, mono_ns: int, wall: Wall) -> Any:
             return _purge(outbox, kind, mono_ns, wall)
         case Page(after, max_bytes):
             return outbox.read(lambda desk: desk.page(after, max_bytes))
+        case Arrived(upstream, accepted, refused, after):
+            return outbox.arrived(upstream, after, covers(accepted), refused)
 
 
 def _purge(outbox: Outbox, kind: str | None, mono_ns: int, wall: Wall) -> int:

@@ -10,6 +10,7 @@ from threading import Thread
 
 import click
 
+from edgeagent.cli import FAULTS, OK
 from edgeagent.errors import ConfigFault
 
 _EPILOG = "Devices send to it with  upstream: {fleet: {http: {url: URL}}}"
@@ -101,3 +102,27 @@ def _print_summary(folder: Path) -> None:
     click.echo(
         f"{held.records} records of {held.devices} devices ({kinds or 'none'}); {held.samples} samples"
     )
+
+
+@command.command(name="import")
+@click.argument("archive", metavar="DIR", type=_DATASET)
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path, file_okay=False), help="The dataset folder."
+)
+@click.option("--token-file", required=True, type=_FILE, help=_TOKENS)
+def import_(archive: Path, data: Path, token_file: Path) -> int:
+    """Take in what `edgeagent outbox export` wrote, and lay a receipt beside it."""
+    from edgeagent.collector.carried import import_archive
+    from edgeagent.collector.store import Store
+    from edgeagent.collector.tokens import read_tokens
+
+    found = import_archive(archive, Store(data), read_tokens(token_file))
+    for name, why in found.left_out.items():
+        click.echo(
+            f"edgeagent: {archive / name}: {why}. Its records wait on the device: export again.", err=True
+        )
+    click.echo(
+        f"{found.stored} records of {found.receipt.device} are in {data}, {len(found.receipt.refused)} refused"
+    )
+    click.echo(f"Carry {archive}/receipt.json back: edgeagent outbox receipt FILE -c FILE")
+    return FAULTS if found.left_out else OK

@@ -1,14 +1,14 @@
-"""What waits to be sent: `status`, `list`, `show ID`, `retry`, `purge`, `export DIR`; the agent may run or not."""
+"""What waits to be sent: `status`, `list`, `show ID`, `retry`, `purge`, `export DIR`, `receipt FILE`."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,25 @@ from edgeagent.agent.state import Lock, run_folder, state_folder
 from edgeagent.cli import FAULTS, OK
 from edgeagent.config.load import load, require
 from edgeagent.config.schema import Config
-from edgeagent.errors import StorageFault
-from edgeagent.timebase import new_run
-from edgeagent.upstream.codec import encode_batch
+from edgeagent.errors import ConfigFault, StorageFault
+from edgeagent.timebase import boot_id, new_run
+from edgeagent.upstream.archive import (
+    MANIFEST,
+    RECEIPT,
+    SIGNATURE,
+    Receipt,
+    decode_receipt,
+    encode_manifest,
+    sha256,
+    sign,
+)
+from edgeagent.upstream.codec import encode_batch, stamp
 
 Ask = Callable[..., Any]
 """`ask("list", limit=20)`: the running agent, or else the outbox itself."""
 
 _BATCH_BYTES = 1_000_000
+_SPANS, _REASONS = 500, 50  # of a receipt in one request: a line of the control socket has 64 kB
 _CONFIG = click.option(
     "-c", "--config", "path", type=click.Path(path_type=Path), required=True, help="The agent's YAML file."
 )
@@ -204,37 +215,93 @@ def purge(path: Path, kind: str | None, *, refused: bool, yes: bool) -> int:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @_CONFIG
 def export(folder: Path, path: Path) -> int:
-    """Copy what waits into a folder, with a manifest; it goes on waiting."""
+    """Copy what waits into a folder, with a manifest; it goes on waiting until its receipt comes back."""
     config = require(load(path))
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise StorageFault("the folder is not empty", where=str(folder), hint="Name a new one.")
-    files: dict[str, dict[str, Any]] = {}
+    files: dict[str, tuple[int, bytes]] = {}
     with _desk(config) as desk:
         for number, payloads in enumerate(_pages(desk), 1):
             body, name = encode_batch(payloads), f"{number:06}.msgpack"
-            (folder / name).write_bytes(body)
-            files[name] = {"records": len(payloads), "sha256": hashlib.sha256(body).hexdigest()}
-    manifest = json.dumps({"device": config.device.id, "files": files}, indent=1).encode()
-    (folder / "manifest.json").write_bytes(manifest)
-    if token := _token(config):
-        (folder / "manifest.hmac").write_text(hmac.new(token.encode(), manifest, "sha256").hexdigest() + "\n")
-    records = sum(file["records"] for file in files.values())
+            _write(folder / name, body)
+            files[name] = len(payloads), sha256(body)
+    manifest = encode_manifest(config.device.id, files)
+    _write(folder / MANIFEST, manifest)
+    _, token = _signer(config)
+    if token:
+        _write(folder / SIGNATURE, sign(manifest, token).encode() + b"\n")
+    records = sum(count for count, _ in files.values())
     unsigned = "" if token else ", not signed: no upstream has a token"
     print(f"{records} records in {len(files)} files in {folder}{unsigned}")
     return OK
 
 
+def _write(path: Path, content: bytes) -> None:
+    """Down to the stick: it will be pulled out."""
+    try:
+        with path.open("wb") as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+    except OSError as e:
+        hint = "Is the folder on a stick that has room? Nothing has left the outbox."
+        raise StorageFault(f"cannot be written: {e.strerror}", where=str(path), hint=hint) from e
+
+
 def _pages(desk: Ask) -> Iterator[list[bytes]]:
-    after = -1
+    """What waits, as it would be sent now; what the disk has damaged stays where it is."""
+    this_boot, wall, after = boot_id(), RealClock().wall(), -1
     while rows := desk("page", after=after, max_bytes=_BATCH_BYTES):
         after = rows[-1][0]
-        yield [base64.b64decode(payload) for _, payload in rows]
+        payloads: list[bytes] = []
+        for _, payload in rows:
+            with suppress(ValueError):
+                payloads.append(stamp(base64.b64decode(payload), this_boot, wall))
+        yield payloads
 
 
-def _token(config: Config) -> str:
-    """The first upstream's that has one; it is the device's."""
-    for entry in config.upstream.values():
+def _signer(config: Config) -> tuple[str, str]:
+    """The first upstream that has a token, and that: it is the device's. Empty if there is none."""
+    for name, entry in config.upstream.items():
         if (token := getattr(entry.part.options, "token", None)) is not None:
-            return str(token.reveal())
-    return ""
+            return name, str(token.reveal())
+    return "", ""
+
+
+@command.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@_CONFIG
+def receipt(file: Path, path: Path) -> int:
+    """Clear what an export's receipt says has arrived; the rest goes on waiting."""
+    config = require(load(path))
+    upstream, token = _signer(config)
+    if not token:
+        hint = f"Give the upstream that gets the exports a `token:`; it signs them, and their {RECEIPT}."
+        raise ConfigFault("no upstream has a token", where=str(path), hint=hint)
+    found = decode_receipt(file.read_bytes(), config.device.id, token)
+    with _desk(config) as desk:
+        cleared = [_settle(desk, upstream, part) for part in _parts(found)]
+        waiting = desk("status")["waiting"]
+    accepted, refused = (sum(counts) for counts in zip(*cleared, strict=True))
+    print(f"{accepted} records delivered, {refused} refused; {waiting} wait")
+    return OK
+
+
+def _parts(found: Receipt) -> Iterator[dict[str, Any]]:
+    """A receipt as requests that fit on a line of the control socket; at least one."""
+    refused = iter(found.refused.items())
+    yield {"accepted": found.accepted[:_SPANS], "refused": {}}
+    for start in range(_SPANS, len(found.accepted), _SPANS):
+        yield {"accepted": found.accepted[start : start + _SPANS], "refused": {}}
+    while some := dict(islice(refused, _REASONS)):
+        yield {"accepted": [], "refused": some}
+
+
+def _settle(desk: Ask, upstream: str, part: dict[str, Any]) -> tuple[int, int]:
+    """A part of a receipt, page by page: no one of them holds up the agent for long."""
+    after, accepted, refused = -1, 0, 0
+    while page := desk("arrived", upstream=upstream, after=after, **part):
+        after, n, m = page
+        accepted, refused = accepted + n, refused + m
+    return accepted, refused

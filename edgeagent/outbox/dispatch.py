@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -19,6 +19,10 @@ QUARANTINE_RECORDS = 200
 PATIENCE_BATCHES = 8
 """Ageing: what has been passed over by so many full batches running goes first in the next."""
 
+Accepts = Callable[[str], bool]
+"""Whether a receipt says that the record of an id has arrived."""
+
+_PAGE_ROWS = 10_000
 _THESE = "row IN (SELECT value FROM json_each(?))"
 _json = msgspec.json.Encoder().encode
 
@@ -29,6 +33,14 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
     row: int
     id: str
     payload: bytes
+
+
+class Arrived(NamedTuple):
+    """What a receipt has settled, up to a row."""
+
+    row: int
+    accepted: int
+    refused: int
 
 
 class Lane(NamedTuple):
@@ -177,6 +189,25 @@ class Dispatch:
             self._quarantine(upstream, row, reason)
         if reasons:
             self._strike(upstream, list(reasons), "rejected")
+
+    def arrived(
+        self, upstream: str, after: int, accepted: Accepts, refused: Mapping[str, str]
+    ) -> Arrived | None:
+        """What reached an upstream by another way waits for it no longer: a page of rows, None if there are no more.
+
+        Rows that are on their way are passed over: they arrive once more, or are asked about again.
+        """
+        query = "SELECT row, payload FROM record WHERE row > ? AND waiting & ? ORDER BY row LIMIT ?"
+        rows = self._db.execute(query, (after, self._routes.bit(upstream), _PAGE_ROWS)).fetchall()
+        if not rows:
+            return None
+        in_flight = self.in_flight()
+        ids = {row: id_of(payload, row) for row, payload in rows if row not in in_flight}
+        taken = [row for row, record_id in ids.items() if accepted(record_id)]
+        reasons = {row: refused[record_id] for row, record_id in ids.items() if record_id in refused}
+        self.accepted(upstream, taken)
+        self.rejected(upstream, reasons)
+        return Arrived(rows[-1][0], len(taken), len(reasons))
 
     def _strike(self, upstream: str, rows: Sequence[int], outcome: Literal["delivered", "rejected"]) -> None:
         """The upstream waits for these rows no longer; what nobody waits for is deleted."""

@@ -16,11 +16,11 @@ from typing import TypeVar
 
 import msgspec
 
-from edgeagent.errors import Bug
+from edgeagent.errors import Bug, StorageFault
 from edgeagent.outbox.blobs import LARGE_BYTES, Blobs
 from edgeagent.outbox.counts import Counters, Counts
 from edgeagent.outbox.desk import Desk, Refused
-from edgeagent.outbox.dispatch import Dispatch, Queued, id_of, rows_of
+from edgeagent.outbox.dispatch import Accepts, Arrived, Dispatch, Queued, id_of, rows_of
 from edgeagent.outbox.expiry import Expiry
 from edgeagent.outbox.files import DAMAGED, NAME, fault, is_damage, open_database, set_aside
 from edgeagent.outbox.room import Limit, Room
@@ -264,6 +264,20 @@ class Outbox:
                 self._dispatch.accepted(upstream, delivered)
                 self._dispatch.rejected(upstream, refused)
         self._dispatch.land(upstream, [*delivered, *refused], kept)
+
+    def arrived(
+        self, upstream: str, after: int, accepted: Accepts, refused: Mapping[str, str]
+    ) -> Arrived | None:
+        """Settle what reached an upstream by another way: a page of rows, None if there are no more.
+
+        Raises StorageFault.
+        """
+        if upstream not in list(self._routes):
+            raise StorageFault(f"the outbox knows no upstream {upstream!r}", where=str(self._folder))
+        with self._transaction():
+            page = self._dispatch.arrived(upstream, after, accepted, refused)
+        self._dispatch.look_again()
+        return page
 
     def note_sent(self, upstream: str, month: str, size_bytes: int) -> None:
         """So many bytes went over an upstream's link; written with whatever is written next, or if they are many."""
