@@ -110,7 +110,7 @@ models: .venv-train/.ready  ## train the shipped models anew (TensorFlow, 2 GB)
 
 bench: $(VENV)/.dev  ## measure against the floors (ARGS="child replay": only those)
 	@$(RUN)/python -m compileall -q edgeagent firmware_bridge  # as pip leaves a package that it installs
-	@PYTHONPATH=tests $(RUN)/python -m bench $(ARGS)
+	@PYTHONPATH=tests:tests/inference $(RUN)/python -m bench $(ARGS)
 
 .PHONY: bench-offline
 bench-offline: $(VENV)/.dev  ## 72 hours without a network in virtual time, twice: a quarter of an hour

@@ -14,7 +14,7 @@ from edgeagent.inference.bundle import BundleKeys, bundle_files, load_bundle, re
 
 BEGIN = "<!-- table: written by `edgeagent model list --write` -->"
 END = "<!-- end of table -->"
-COLUMNS = ("bundle", "what it tells", "input", "gives", "size", "accuracy, int8")
+COLUMNS = ("bundle", "what it tells", "input", "gives", "size", "held out, int8")
 _TITLE = re.compile(r"^# (?:.*?: )?(.*)", re.MULTILINE)
 
 
@@ -64,15 +64,22 @@ def markdown(table: list[Row]) -> str:
 def _row(folder: Path) -> Row:
     keys = read_keys(folder)
     metrics: dict[str, Any] = keys.metrics if isinstance(keys.metrics, dict) else {}
-    accuracy = metrics.get("accuracy_int8")
     return Row(
         bundle=folder.name,
         tells=_title(folder / "README.md"),
         takes=_taken(keys),
         gives=load_bundle(folder).task.gives,
         size_bytes=sum(file.stat().st_size for v in keys.variants if (file := folder / v.file).is_file()),
-        accuracy=f"{accuracy:.1%}" if isinstance(accuracy, float) else "",
+        accuracy=_measured(metrics),
     )
+
+
+def _measured(metrics: dict[str, Any]) -> str:
+    """What the bundle says of itself as it is shipped: the share that is right, or the area under the ROC curve."""
+    for key, form in (("accuracy_int8", "{:.1%} right"), ("auc_int8", "AUC {:.3f}")):
+        if isinstance(measured := metrics.get(key), float):
+            return form.format(measured)
+    return ""
 
 
 def _title(card: Path) -> str:
@@ -85,4 +92,6 @@ def _taken(keys: BundleKeys) -> str:
     """`acc_x acc_y acc_z (m/s2), 50 Hz, 2 s`."""
     groups = groupby(keys.input.channels, key=lambda channel: channel.unit)
     channels = ", ".join(f"{' '.join(c.name for c in group)} ({unit})" for unit, group in groups)
+    if keys.input.shape:
+        channels = f"pictures of {keys.input.shape[1]} x {keys.input.shape[0]}"
     return f"{channels}; {keys.input.rate:g} Hz, {keys.input.window:g} s"

@@ -18,6 +18,7 @@ from edgeagent.errors import BundleFault
 if TYPE_CHECKING:
     from edgeagent.records import Float32Array
 
+_LARGE = 10_000
 _TYPES = ("int8", "uint8", "int16", "float16", "float32")
 
 
@@ -107,9 +108,8 @@ class Encoder:
             )
         self.clipped = 0
         self._columns = None if len(columns) == signature.channels else list(columns)
-        # Whole arrays, not one row to broadcast: 2.7 us an operation on 100 x 6 instead of 8.
-        self._mean = np.tile(np.array(signature.mean, np.float32)[list(columns)], (shape[0], 1))
-        self._std = np.tile(np.array(signature.std, np.float32)[list(columns)], (shape[0], 1))
+        self._mean = _one_or_whole([signature.mean[i] for i in columns], shape)
+        self._std = _one_or_whole([signature.std[i] for i in columns], shape)
         self._scaled, self._kept = np.empty(shape, np.float32), np.empty(shape, np.float32)
         self._is_clipped = np.empty(shape, np.bool_)
         self._tensor = np.empty(tensor.shape, tensor.dtype)
@@ -129,7 +129,8 @@ class Encoder:
             np.multiply(x, self._inverse_scale, out=x)
             np.rint(x, out=x)
             np.add(x, self._zero_point, out=x)
-        if self._limits is not None:
+        self.clipped = 0
+        if self._limits is not None and not self._fits(x):
             np.maximum(x, self._limits[0], out=self._kept)  # np.clip takes 21 us for what these do in 6
             np.minimum(self._kept, self._limits[1], out=self._kept)
             np.not_equal(x, self._kept, out=self._is_clipped)
@@ -137,6 +138,19 @@ class Encoder:
             x = self._kept
         np.copyto(self._flat, x, casting="unsafe")
         return self._tensor
+
+    def _fits(self, x: Any) -> bool:
+        """Whether it is plain that nothing must be clipped: of a picture that takes 40 us to see, and 300 to clip."""
+        if x.size < _LARGE or self._limits is None:
+            return False
+        return bool(x.min() >= self._limits[0] and x.max() <= self._limits[1])
+
+
+def _one_or_whole(numbers: Sequence[float], shape: tuple[int, int]) -> Any:
+    """The number, where all channels have the same; else the whole array: to broadcast a row takes thrice as long."""
+    if len(set(numbers)) == 1:
+        return np.float32(numbers[0])
+    return np.tile(np.array(numbers, np.float32), (shape[0], 1))
 
 
 class Decoder:

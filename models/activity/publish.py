@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import data
+import making
 import numpy as np
-from data import CHANNELS, LABELS, RATE_HZ, UNITS, WINDOW, Floats, G, Ints, Trial
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+import watch
+from watch import CHANNELS, LABELS, RATE_HZ, UNITS, WINDOW, Floats, Ints, Trial
 
 from edgeagent.inference.tensors import Signature
 from edgeagent.inference.tflite import TfliteModel, find_runtime
-from edgeagent.recording import Channel, Header, Label, label_between, write_series
-from edgeagent.records import Layout
 
 VERSION = "1.0.0"
 MODEL = "activity_int8.tflite"
 LICENCE = "BSD-3-Clause (data), Apache-2.0 (model)"
-CITATION = "D. M. Burns et al., Shoulder physiotherapy exercise recognition, arXiv:1802.01489"
 
 TOLERANCE = 0.05
 GOLDEN_A_LABEL = 2
 
-# An MPU6050 at +-8 g and +-2000 deg/s (its register map, revision 4.2, sections 4.17 and 4.19).
-LSB = (*[G / 4096] * 3, *[float(np.radians(1 / 16.4))] * 3)
 STRETCH_S = 10
 ROUNDS = ((8, "right"), (9, "left"), (10, "right"), (8, "left"))
-# 1.5 s a block: what each block adds to its samples matters, where the whole recording has to stay small.
-SAMPLES_A_BLOCK = 75
 
 
 class Int8Model:
@@ -42,21 +31,10 @@ class Int8Model:
     def __init__(self, flatbuffer: bytes, mean: Floats, std: Floats) -> None:
         signature = Signature(WINDOW, len(CHANNELS), len(LABELS), mean.tolist(), std.tolist())
         self._model = TfliteModel(find_runtime(), flatbuffer, signature)
-        self._bare = find_runtime().interpreter(model_content=flatbuffer, num_threads=1)
-        self._bare.allocate_tensors()
 
     def scores(self, windows: Floats) -> Floats:
         """float32[n, 7], dequantised."""
         return np.stack([self._model.predict(window).scores for window in windows])
-
-    def invoke_us(self, count: int = 3000) -> float:
-        """The median of `count` bare invokes, in us."""
-        took_ns = []
-        for _ in range(count):
-            start_ns = time.perf_counter_ns()
-            self._bare.invoke()
-            took_ns.append(time.perf_counter_ns() - start_ns)
-        return float(np.median(took_ns)) / 1000
 
 
 class Result(NamedTuple):
@@ -88,18 +66,15 @@ def write(
 ) -> None:
     """Write every file of the bundle that is not source. `folds` is the cross-validated accuracy by subject."""
     model = Int8Model(flatbuffer, mean, std)
-    x, y = data.windows(data.of(trials, data.HELD_OUT))
+    x, y = watch.windows(watch.of(trials, watch.HELD_OUT))
     held_out = Result(model.scores(x), y)
-    x_train, _ = data.windows(data.of(trials, data.TRAINING))
+    x_train, _ = watch.windows(watch.of(trials, watch.TRAINING))
     x_recorded, y_recorded = recorded(folder / "recording", trials)
     recording = Result(model.scores(x_recorded), y_recorded)
 
-    (folder / MODEL).write_bytes(flatbuffer)
     inputs, outputs = golden(x, held_out)
-    np.savez_compressed(folder / "golden.npz", inputs=inputs, outputs=outputs)
-    (folder / "baseline.json").write_text(
-        json.dumps(baseline(x_train, model.scores(x_train)), indent=1) + "\n"
-    )
+    making.write_golden(folder, inputs, outputs)
+    making.write_baseline(folder, baseline(x_train, model.scores(x_train)))
     metrics = {
         "accuracy_float": round(accuracy_float, 4),
         "accuracy_int8": round(held_out.accuracy, 4),
@@ -108,7 +83,7 @@ def write(
         "size_bytes": len(flatbuffer),
     }
     write_bundle(folder / "bundle.yaml", flatbuffer, mean, std, metrics)
-    put_figures(folder / "README.md", metrics, held_out, recording, folds, model.invoke_us())
+    put_in_card(folder / "README.md", metrics, held_out, recording, folds, making.invoke_us(flatbuffer))
     print(json.dumps(metrics))
 
 
@@ -127,18 +102,12 @@ def golden(x: Floats, result: Result) -> tuple[Floats, Floats]:
 
 def baseline(x: Floats, scores: Floats) -> dict[str, Any]:
     """What drift is measured against: deciles of each channel, tenths of the top score, and predicted labels."""
-    deciles = np.quantile(x.reshape(-1, len(CHANNELS)), np.linspace(0, 1, 11), axis=0)
     tops, edges = np.histogram(scores.max(1), bins=10, range=(0, 1))
     labels = np.bincount(scores.argmax(1), minlength=len(LABELS)) / len(x)
     return {
         "windows": len(x),
         "inputs": {
-            name: {
-                "unit": unit,
-                "mean": round(float(x[:, :, i].mean(dtype=np.float64)), 5),
-                "std": round(float(x[:, :, i].std(dtype=np.float64)), 5),
-                "deciles": deciles[:, i].round(5).tolist(),
-            }
+            name: making.channel_baseline(unit, x[:, :, i].reshape(-1))
             for i, (name, unit) in enumerate(zip(CHANNELS, UNITS, strict=True))
         },
         "top_scores": {"edges": edges.round(1).tolist(), "fractions": (tops / len(x)).round(5).tolist()},
@@ -151,44 +120,16 @@ def recorded(folder: Path, trials: list[Trial]) -> tuple[Floats, Ints]:
 
     Round after round, the middle 10 s of each exercise by one held-out person and arm, as an MPU6050 would count it.
     """
-    assert all(subject in data.HELD_OUT for subject, _ in ROUNDS)
+    assert all(subject in watch.HELD_OUT for subject, _ in ROUNDS)
     by_key = {(t.subject, t.side, t.label): t.values for t in trials}
     half = STRETCH_S * RATE_HZ // 2
-    parts, labels = [], []
+    stretches = []
     for subject, side in ROUNDS:
         for label, name in enumerate(LABELS):
             values = by_key[subject, side, label]
-            parts.append(values[len(values) // 2 - half : len(values) // 2 + half])
-            end_ns = len(parts) * STRETCH_S * 1_000_000_000
-            labels.append(Label(name, end_ns - STRETCH_S * 1_000_000_000, end_ns))
-    lsb = np.array(LSB)
-    counts = np.clip(np.rint(np.concatenate(parts) / lsb), -32768, 32767)
-    values = (counts * lsb).astype(np.float32)
-
-    channels = tuple(map(Channel, CHANNELS, UNITS, LSB))
-    header = Header(
-        schema=1,
-        sensors={"imu": Layout(float(RATE_HZ), channels)},
-        labels=tuple(labels),
-        source=f"seglearn 1.2.5 watch_dataset, subjects 8, 9 and 10, as MPU6050 counts; {CITATION}",
-        licence="BSD-3-Clause, Copyright (c) 2018, David M. Burns",
-    )
-    for file in ("recording.yaml", "journal.bin"):
-        (folder / file).unlink(missing_ok=True)
-    write_series(folder, header, "imu", values, chunk=SAMPLES_A_BLOCK)
-    return inside_labels(values, header.labels)
-
-
-def inside_labels(values: Floats, labels: tuple[Label, ...]) -> tuple[Floats, Ints]:
-    """The windows of float32[n, 6] from time 0, 1 s apart, over all of which one label holds."""
-    period_ns = 1_000_000_000 // RATE_HZ
-    x, y = [], []
-    for at in range(0, len(values) - WINDOW + 1, data.HOP):
-        label = label_between(labels, at * period_ns, (at + WINDOW) * period_ns)
-        if label is not None:
-            x.append(values[at : at + WINDOW])
-            y.append(LABELS.index(label))
-    return np.stack(x), np.array(y)
+            stretches.append((name, values[len(values) // 2 - half : len(values) // 2 + half]))
+    x, names = watch.inside_labels(*watch.record(folder, stretches, "subjects 8, 9 and 10"))
+    return x, np.array([LABELS.index(name) for name in names])
 
 
 def write_bundle(file: Path, flatbuffer: bytes, mean: Floats, std: Floats, metrics: dict[str, float]) -> None:
@@ -198,47 +139,38 @@ def write_bundle(file: Path, flatbuffer: bytes, mean: Floats, std: Floats, metri
         "version": VERSION,
         "task": "classification",
         "input": {
-            "channels": [on_one_line({"name": n, "unit": u}) for n, u in zip(CHANNELS, UNITS, strict=True)],
+            "channels": [
+                making.on_one_line({"name": n, "unit": u}) for n, u in zip(CHANNELS, UNITS, strict=True)
+            ],
             "rate": f"{RATE_HZ} Hz",
             "window": f"{WINDOW // RATE_HZ} s",
-            "hop": f"{data.HOP // RATE_HZ} s",
+            "hop": f"{watch.HOP // RATE_HZ} s",
             "max_missing": 0.05,
             "scaling": {
-                "mean": on_one_line([float(str(v)) for v in mean]),
-                "std": on_one_line([float(str(v)) for v in std]),
+                "mean": making.on_one_line([float(str(v)) for v in mean]),
+                "std": making.on_one_line([float(str(v)) for v in std]),
             },
         },
-        "output": {"labels": on_one_line(list(LABELS)), "scores": "probabilities"},
-        "variants": [{"file": MODEL, "sha256": hashlib.sha256(flatbuffer).hexdigest(), "accelerator": "cpu"}],
-        "golden": on_one_line({"file": "golden.npz", "tolerance": TOLERANCE}),
+        "output": {"labels": making.on_one_line(list(LABELS)), "scores": "probabilities"},
+        "variants": [making.variant(file.with_name(MODEL), flatbuffer)],
+        "golden": making.on_one_line({"file": "golden.npz", "tolerance": TOLERANCE}),
         "baseline": "baseline.json",
         "licence": LICENCE,
         "data": {
-            "source": "seglearn 1.2.5 watch_dataset",
-            "citation": CITATION,
-            "sha256": data.DATA_SHA256,
+            "source": watch.SOURCE,
+            "citation": watch.CITATION,
+            "sha256": watch.DATA_SHA256,
             "subjects": {
-                "training": on_one_line(list(data.TRAINING)),
-                "held_out": on_one_line(list(data.HELD_OUT)),
+                "training": making.on_one_line(list(watch.TRAINING)),
+                "held_out": making.on_one_line(list(watch.HELD_OUT)),
             },
         },
         "metrics": metrics,
     }
-    yaml = YAML()
-    yaml.width = 120
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    with file.open("w") as f:
-        yaml.dump(bundle, f)
+    making.write_yaml(file, bundle)
 
 
-def on_one_line(value: dict[str, Any] | list[Any]) -> CommentedMap | CommentedSeq:
-    """The same, to be written as {a: b} or [a, b]."""
-    flow = CommentedMap(value) if isinstance(value, dict) else CommentedSeq(value)
-    flow.fa.set_flow_style()
-    return flow
-
-
-def put_figures(
+def put_in_card(
     card: Path,
     metrics: dict[str, float],
     held_out: Result,
@@ -273,9 +205,4 @@ def put_figures(
             for i, (name, row) in enumerate(zip(LABELS, table, strict=True))
         ),
     ]
-    figures = "<!-- figures: written by train.py -->\n" + "\n".join(lines) + "\n<!-- end of figures -->"
-    text, found = re.subn(
-        r"<!-- figures.*?end of figures -->", lambda _: figures, card.read_text(), flags=re.DOTALL
-    )
-    assert found == 1, f"{card}: the marks of the figures are gone"
-    card.write_text(text)
+    making.put_figures(card, lines)

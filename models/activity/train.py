@@ -7,21 +7,22 @@ held-out subjects are looked at once, at the end.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+sys.path.append(str(Path(__file__).parents[1]))  # what the models' scripts share
 
 import data
 import keras
+import making
 import numpy as np
 import publish
 import tensorflow as tf
-from data import LABELS, MIRROR, Floats, Ints, Trial
+import watch
+from data import MIRROR
 from keras import layers
+from watch import LABELS, Floats, Ints, Trial
 
 from edgeagent.inference.tensors import scale
 
@@ -51,7 +52,7 @@ def scaling(trials: list[Trial]) -> Scaling:
 
 def network(batch: int | None = None) -> keras.Model:
     """Three strided convolutions, their average over the window, and a probability for each exercise."""
-    x = inputs = layers.Input(batch_shape=(batch, data.WINDOW, len(data.CHANNELS)))
+    x = inputs = layers.Input(batch_shape=(batch, watch.WINDOW, len(watch.CHANNELS)))
     for filters, width in ((16, 7), (24, 5), (32, 5)):
         x = layers.Conv1D(filters, width, strides=2, padding="same", use_bias=False)(x)
         x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
@@ -80,10 +81,10 @@ def fit(trials: list[Trial], scale: Scaling) -> keras.Model:
 def cross_validate(trials: list[Trial]) -> dict[int, float]:
     """Accuracy on each training subject of a model that was trained on the others."""
     accuracies = {}
-    for subject in data.TRAINING:
+    for subject in watch.TRAINING:
         others = [t for t in trials if t.subject != subject]
         scale = scaling(others)
-        x, y = data.windows(data.of(trials, (subject,)))
+        x, y = watch.windows(watch.of(trials, (subject,)))
         scores = fit(others, scale).predict(scale(x), verbose=0)
         accuracies[subject] = accuracy(scores, y)
         print(f"  without subject {subject}: {accuracies[subject]:.1%} on them", flush=True)
@@ -95,38 +96,22 @@ def accuracy(scores: Floats, y: Ints) -> float:
     return float((scores.argmax(1) == y).mean())
 
 
-def quantise(model: keras.Model, calibration: Floats) -> bytes:
-    """Weights and activations as int8, the ranges of activations taken from scaled windows float32[n, 100, 6]."""
-
-    def one_by_one() -> Iterator[list[Floats]]:
-        for window in calibration:
-            yield [window[None]]
-
-    fixed = network(batch=1)  # one window at a time on the device, and no dynamic shapes for the converter
-    fixed.set_weights(model.get_weights())
-    converter = tf.lite.TFLiteConverter.from_keras_model(fixed)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = one_by_one
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    flatbuffer: bytes = converter.convert()
-    return flatbuffer
-
-
 def main() -> None:
     tf.config.experimental.enable_op_determinism()
-    trials = data.load()
-    training, held_out = data.of(trials, data.TRAINING), data.of(trials, data.HELD_OUT)
-    print(f"cross-validation over {len(data.TRAINING)} subjects, some minutes ...", flush=True)
+    trials = watch.load()
+    training, held_out = watch.of(trials, watch.TRAINING), watch.of(trials, watch.HELD_OUT)
+    print(f"cross-validation over {len(watch.TRAINING)} subjects, some minutes ...", flush=True)
     folds = cross_validate(training)
 
     print("training on all of them ...", flush=True)
     scale = scaling(training)
     model = fit(training, scale)
-    x_train, _ = data.windows(training)
-    flatbuffer = quantise(model, scale(x_train[::10]))
+    x_train, _ = watch.windows(training)
+    fixed = network(batch=1)  # one window at a time on the device, and no dynamic shapes for the converter
+    fixed.set_weights(model.get_weights())
+    flatbuffer = making.quantise(fixed, scale(x_train[::10]))
 
-    x, y = data.windows(held_out)
+    x, y = watch.windows(held_out)
     publish.write(
         Path(__file__).parent,
         flatbuffer,

@@ -31,6 +31,14 @@ def alone_mb(pids: Iterable[int]) -> float:
     return (own_kib + files.total()) * _MB_PER_KIB
 
 
+def share_mb(pid: int, beside: int) -> float:
+    """What the proportional set size of one process would be on a machine where only it and another run Python."""
+    ours, theirs = _file_kib(pid), _file_kib(beside)
+    files_kib = sum(kib - min(kib, theirs[file]) / 2 for file, kib in ours.items())
+    rollup = _rollup_kib(pid)
+    return (rollup["Pss"] - rollup["Pss_File"] + files_kib) * _MB_PER_KIB
+
+
 def _rollup_kib(pid: int) -> Counter[str]:
     return _fields(Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines())
 

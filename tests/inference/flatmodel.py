@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 FLOAT32, FLOAT16, INT32, UINT8, INT64, INT16, INT8 = 0, 1, 2, 3, 4, 7, 9
-ADD, DEQUANTIZE, FULLY_CONNECTED, RESHAPE, SOFTMAX, SVDF, CUSTOM, TILE, QUANTIZE = (
-    0,
+ADD, AVERAGE_POOL_2D, CONV_2D, DEPTHWISE_CONV_2D = 0, 1, 3, 4
+DEQUANTIZE, FULLY_CONNECTED, RESHAPE, SOFTMAX, SVDF, CUSTOM, TILE, QUANTIZE = (
     6,
     9,
     22,
@@ -24,7 +24,9 @@ ADD, DEQUANTIZE, FULLY_CONNECTED, RESHAPE, SOFTMAX, SVDF, CUSTOM, TILE, QUANTIZE
     69,
     114,
 )
+_CONV_OPTIONS, _DEPTHWISE_OPTIONS, _POOL_OPTIONS = 1, 2, 5
 _SVDF_OPTIONS, _FULLY_CONNECTED_OPTIONS, _SOFTMAX_OPTIONS, _ADD_OPTIONS = 6, 8, 9, 11
+_RELU6, _VALID = 3, 1
 
 _Put = Callable[[Any, int], None]
 
@@ -32,7 +34,7 @@ _Put = Callable[[Any, int], None]
 class Tensor(NamedTuple):
     """One tensor; without `data` it is computed. `scale` 0 means that it is not quantized.
 
-    Where `scale` is a tuple, each slice along the last axis has its own. `signature` is the shape, -1 where it is free.
+    Where `scale` is a tuple, each slice along `axis` has its own. `signature` is the shape, -1 where it is free.
     `variable`: it keeps its values from run to run.
     """
 
@@ -43,13 +45,19 @@ class Tensor(NamedTuple):
     data: npt.NDArray[Any] | None = None
     signature: tuple[int, ...] = ()
     variable: bool = False
+    axis: int = -1
 
 
 class Op(NamedTuple):
+    """One operator; `size` is what a pool looks at. Convolutions pad, so that only `stride` makes them smaller."""
+
     code: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     custom: str = ""
+    stride: int = 1
+    relu6: bool = False
+    size: int = 1
 
 
 def _table(b: Any, fields: Mapping[int, _Put]) -> int:
@@ -98,7 +106,7 @@ def _tensor(b: Any, index: int, t: Tensor) -> int:
     if t.scale:
         scales = t.scale if isinstance(t.scale, tuple) else (t.scale,)
         scale, zero = _array(b, scales, "<f4"), _array(b, [t.zero_point] * len(scales), "<i8")
-        axis = _int32(len(t.shape) - 1 if len(scales) > 1 else 0)
+        axis = _int32(t.axis % len(t.shape) if len(scales) > 1 else 0)
         fields[4] = _offset(_table(b, {2: scale, 3: zero, 6: axis}))
     if t.variable:
         fields[5] = lambda b, slot: b.PrependBoolSlot(slot, True, False)
@@ -107,7 +115,17 @@ def _tensor(b: Any, index: int, t: Tensor) -> int:
     return _table(b, fields)
 
 
-def _options(b: Any, code: int) -> dict[int, _Put]:
+def _options(b: Any, op: Op) -> dict[int, _Put]:
+    code, activation = op.code, _int8(_RELU6 if op.relu6 else 0)
+    strides = {1: _int32(op.stride), 2: _int32(op.stride)}
+    if code == CONV_2D:
+        return {3: _int8(_CONV_OPTIONS), 4: _offset(_table(b, {**strides, 3: activation}))}
+    if code == DEPTHWISE_CONV_2D:
+        fields = {**strides, 3: _int32(1), 4: activation}
+        return {3: _int8(_DEPTHWISE_OPTIONS), 4: _offset(_table(b, fields))}
+    if code == AVERAGE_POOL_2D:
+        fields = {0: _int8(_VALID), **strides, 3: _int32(op.size), 4: _int32(op.size)}
+        return {3: _int8(_POOL_OPTIONS), 4: _offset(_table(b, fields))}
     if code == FULLY_CONNECTED:
         return {3: _int8(_FULLY_CONNECTED_OPTIONS), 4: _offset(_table(b, {0: _int8(0)}))}
     if code == SVDF:
@@ -121,7 +139,7 @@ def _options(b: Any, code: int) -> dict[int, _Put]:
 
 def _op(b: Any, index: int, op: Op) -> int:
     fields = {1: _array(b, op.inputs, "<i4"), 2: _array(b, op.outputs, "<i4")}
-    return _table(b, {0: _uint32(index), **fields, **_options(b, op.code)})
+    return _table(b, {0: _uint32(index), **fields, **_options(b, op)})
 
 
 def _code(b: Any, op: Op) -> int:

@@ -22,7 +22,8 @@ from flatmodel import (
 )
 
 from edgeagent.errors import BundleFault
-from edgeagent.inference.tensors import Signature
+from edgeagent.inference.tensors import Encoder, Signature
+from edgeagent.inference.tensors import Tensor as Described
 from edgeagent.inference.tflite import TfliteModel, find_runtime
 from edgeagent.records import Float32Array
 
@@ -213,3 +214,19 @@ def test_a_free_dimension_that_cannot_hold_the_window_is_refused() -> None:
         BundleFault, match=r"t0 has the shape \[1, 6, 2\]; expected 13 values \(13 samples of 1 ch"
     ):
         loaded(passing(Tensor((1, 1, 2), FLOAT32, signature=(1, -1, 2))), plain(13, 1))
+
+
+def test_the_many_values_of_a_picture_are_quantized_and_counted_as_the_few_of_a_window_are() -> None:
+    """What is in place for the large ones only must not be seen."""
+    values = np.random.default_rng(3).uniform(1, 253, (10_000, 3)).astype(np.float32)
+    tensor = Described("x", np.dtype(np.int8), (1, 10_000, 3), [1 / 128], [0])
+    few = tensor._replace(shape=(1, 1000, 3))
+    for mean, std in (([127.5] * 3, [127.5] * 3), ([120.0, 127.5, 90.0], [60.0, 127.5, 70.0])):
+        whole = Encoder(tensor, range(3), Signature(10_000, 3, 1, mean, std))
+        part = Encoder(few, range(3), Signature(1000, 3, 1, mean, std))
+        clipped = 0
+        for start, cut in zip(range(0, 10_000, 1000), np.split(whole.encode(values)[0], 10), strict=True):
+            np.testing.assert_array_equal(part.encode(values[start : start + 1000])[0], cut)
+            clipped += part.clipped
+        assert whole.clipped == clipped
+        assert (clipped > 0) == (std[0] < 100)
