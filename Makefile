@@ -106,7 +106,8 @@ test-kills: $(VENV)/.dev  ## kill -9 the outbox a thousand times (make test: a d
 	@touch $@
 
 models: .venv-train/.ready  ## train the shipped models anew (TensorFlow, 2 GB)
-	.venv-train/bin/python models/activity/train.py
+	for model in activity motion_anomaly surface; do .venv-train/bin/python models/$$model/train.py; done
+	.venv-train/bin/edgeagent model list --write models/README.md
 
 bench: $(VENV)/.dev  ## measure against the floors (ARGS="child replay": only those)
 	@$(RUN)/python -m compileall -q edgeagent firmware_bridge  # as pip leaves a package that it installs
