@@ -255,11 +255,13 @@ class Sender:
         return self._link
 
     def sent(self) -> dict[str, int]:
-        """For the status: bytes since the outbox was begun, and of this month."""
-        by_month = self._link.sent_bytes if self._link else {}
+        """For the status: bytes since the outbox was begun, of this month, and what its budget is (0: none)."""
+        link = self._link or Link(0, 0, {})
+        month = link.month(self._clock.now_ns(), self._clock.wall())
         return {
-            "bytes_sent": sum(by_month.values()),
-            "bytes_this_month": by_month[max(by_month)] if by_month else 0,
+            "bytes_sent": sum(link.sent_bytes.values()),
+            "bytes_this_month": link.sent_bytes.get(month, 0),
+            "budget_bytes": self._budget.per_month,
         }
 
     def _closed_s(self) -> float:

@@ -244,7 +244,7 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
                     "away" if u["trouble"] else u["held"] or "ok",
                     u["delivered"],
                     u["waiting"],
-                    f"{u['bytes_sent'] / 1000:.0f} kB",
+                    _sent(u),
                 )
                 for name, u in status["upstream"].items()
             ],
@@ -265,6 +265,13 @@ def _why(model: dict[str, Any]) -> str:
 def _version(model: dict[str, Any]) -> str:
     """What serves, and what `edgeagent model rollback` would bring back: `1.1.0, before activity 1.0.0`."""
     version, previous = model["version"], model["previous"]
+def _sent(upstream: dict[str, Any]) -> str:
+    """All that went over its link, or, where a month has a budget, what of it is spent: `38.2 of 200 MB this month`."""
+    if budget_bytes := upstream["budget_bytes"]:
+        return f"{upstream['bytes_this_month'] / 1e6:.1f} of {budget_bytes / 1e6:g} MB this month"
+    return f"{upstream['bytes_sent'] / 1000:.0f} kB"
+
+
     return f"{version}, before {previous}" if previous else str(version)
 
 

@@ -86,7 +86,7 @@ def test_what_is_put_is_unwritten_until_it_is_durable_then_delivered(
     size_bytes = stick_bytes(site)
     assert status["upstream"]["stick"] == {
         "delivered": 200, "waiting": 0, "rejected": 0, "evicted": 0, "trouble": "", "held": "",
-        "bytes_sent": size_bytes, "bytes_this_month": size_bytes,
+        "bytes_sent": size_bytes, "bytes_this_month": size_bytes, "budget_bytes": 0,
     }  # fmt: skip
 
 

@@ -27,7 +27,12 @@ def test_all_is_told_that_there_is_to_tell_and_0_is_healthy(
 ) -> None:
     imu, *rest = MOTION.removeprefix("sensors:\n").split("\n", 1)
     site.write(
-        COUNTER.split("pipelines:")[0], imu, *rest, WIRE, "upstream: {stick: {directory: {path: stick}}}"
+        COUNTER.split("pipelines:")[0],
+        imu,
+        *rest,
+        WIRE,
+        "upstream:\n  stick: {directory: {path: stick}}\n"
+        "  metered: {directory: {path: stick}, budget: {per_month: 200 MB}}",
     )
     with running(site, *scaled()) as agent:
         agent.until(lambda s: s["pipelines"]["motion"]["label"] and s["upstream"]["stick"]["delivered"])
@@ -36,7 +41,7 @@ def test_all_is_told_that_there_is_to_tell_and_0_is_healthy(
         for words in (
             "unit-1  ok", "sensor", "counter", "imu", " Hz", "pipeline", "motion", "ms", "model", "activity",
             "auto", "cpu", "ai-edge-litert", "rule", "many", "active", "output", "wire", "on", "outbox",
-            "upstream", "stick", "kB",
+            "upstream", "stick", "kB", "metered", "0.0 of 200 MB this month",
         ):  # fmt: skip
             assert words in told
         assert main(["status", "-c", str(site.config), "--json"]) == OK
