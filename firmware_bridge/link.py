@@ -155,7 +155,7 @@ class Link:
         self.greeted = False
         self._was_reset = False
         self._late_in_a_row = 0
-        self._ask_due_ns: int | None = 0
+        self._ask_due_ns = 0  # FOREVER: there is nothing to ask
         self._opening = True
         self._strangers = 0
 
@@ -201,7 +201,7 @@ class Link:
     @property
     def waiting(self) -> bool:
         """Whether the board owes an answer; one that is read late makes its clock look late."""
-        return not self.greeted or bool(self._sets) or self._requests.due_ns() is not None
+        return not self.greeted or bool(self._sets) or bool(self._requests)
 
     @property
     def pinging(self) -> bool:
@@ -216,19 +216,19 @@ class Link:
 
     def due_ns(self) -> int:
         """When `poll` will have something to send."""
-        dues = [] if self._ask_due_ns is None else [self._ask_due_ns]
-        if self.greeted:
-            if _CONFIG not in self._requests:
-                dues += [self._heartbeat_due_ns, self._time_due_ns]
-                dues += [0 for name in self._sets if _SET + name not in self._requests]
-            requests_ns = self._requests.due_ns()
-            dues += [] if requests_ns is None else [requests_ns]
-        return min(dues)
+        if not self.greeted:
+            return self._ask_due_ns
+        due_ns = min(self._ask_due_ns, self._requests.due_ns())
+        if _CONFIG in self._requests:
+            return due_ns
+        if any(_SET + name not in self._requests for name in self._sets):
+            return 0
+        return min(due_ns, self._heartbeat_due_ns, self._time_due_ns)
 
     def poll(self, now_ns: int) -> bytes:
         """The bytes to send now; b"" if nothing is due."""
         out = b""
-        if self._ask_due_ns is not None and now_ns >= self._ask_due_ns:
+        if now_ns >= self._ask_due_ns:
             self._ask_due_ns = now_ns + ASK_EVERY_NS
             out += encode(HelloRequest(PROTOCOL_VERSION, PROTOCOL_VERSION))
         if self.hello and self.greeted:
@@ -340,7 +340,7 @@ class Link:
         known, self.hello = self.hello, hello
         reset = self._note_uptime(hello.uptime_ms, now_ns, reopened=not self.greeted) or self._was_reset
         other = known is not None and replace(known, uptime_ms=hello.uptime_ms) != hello
-        self._ask_due_ns, self._was_reset = None, False
+        self._ask_due_ns, self._was_reset = FOREVER, False
         if self.greeted and not reset and not other:
             return None
         if reset or other:
@@ -378,7 +378,7 @@ class Link:
 
     def _on_samples(self, hello: Hello, samples: Samples, now_ns: int) -> Event | None:
         if samples.config != hello.config:  # a CONFIG_ACK was lost: how long a sample is, only HELLO can say
-            self._ask_due_ns = now_ns if self._ask_due_ns is None else self._ask_due_ns
+            self._ask_due_ns = now_ns if self._ask_due_ns == FOREVER else self._ask_due_ns
             return None
         if not (samples.data and self._row_bytes) or len(samples.data) != samples.count * self._row_bytes:
             raise Malformed(f"SAMPLES says {samples.count} samples and has {len(samples.data)} bytes of them")
@@ -386,23 +386,28 @@ class Link:
             self._next_seq, self._dropped = samples.seq, samples.dropped
         lost = (samples.seq - self._next_seq) % _U32
         if lost >= _U32 // 2:
-            if samples.seq == self._last_seq:
-                self.counters["duplicate_frames"] += 1
-            else:  # late, or the first sign of a reset
-                self.counters["late_frames"] += 1
-                self._ask_due_ns = now_ns
-                self._late_in_a_row += 1
-                if self._late_in_a_row == LATE_IS_RESET:  # its HELLO was lost, and its uptime did not tell
-                    self.counters["resets"] += 1
-                    self._was_reset = True
+            self._on_past(samples.seq, now_ns)
             return None
+        if lost:
+            by_board = min((samples.dropped - self._dropped) % _U32, lost)
+            self.counters["samples_dropped_by_board"] += by_board
+            self.counters["samples_lost_on_line"] += lost - by_board
         self._late_in_a_row = 0
-        by_board = min((samples.dropped - self._dropped) % _U32, lost)
-        self.counters["samples_dropped_by_board"] += by_board
-        self.counters["samples_lost_on_line"] += lost - by_board
         self._last_seq, self._next_seq = samples.seq, (samples.seq + samples.count) % _U32
         self._dropped = samples.dropped
         return Burst(samples, lost)
+
+    def _on_past(self, seq: int, now_ns: int) -> None:
+        """Samples that were there before: doubled, late, or the first sign of a reset."""
+        if seq == self._last_seq:
+            self.counters["duplicate_frames"] += 1
+            return
+        self.counters["late_frames"] += 1
+        self._ask_due_ns = now_ns
+        self._late_in_a_row += 1
+        if self._late_in_a_row == LATE_IS_RESET:  # its HELLO was lost, and its uptime did not tell
+            self.counters["resets"] += 1
+            self._was_reset = True
 
     def _on_ack(self, hello: Hello, ack: Ack, now_ns: int) -> None:
         name = hello.outputs[ack.output].name if ack.output < len(hello.outputs) else ""

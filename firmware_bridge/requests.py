@@ -41,6 +41,9 @@ class Requests:
     def __contains__(self, key: str) -> bool:
         return key in self._waiting
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def next_id(self) -> int:
         return next(self._ids) % _U16
 
@@ -63,9 +66,11 @@ class Requests:
         self._full_until_ns = 0
         return self._waiting.pop(key)
 
-    def due_ns(self) -> int | None:
-        """When the next one is to be sent or given up; None if none waits."""
-        return min((max(w.due_ns(), self._full_until_ns) for w in self._waiting.values()), default=None)
+    def due_ns(self) -> int:
+        """When the next one is to be sent or given up."""
+        if not self._waiting:
+            return FOREVER
+        return max(min(w.due_ns() for w in self._waiting.values()), self._full_until_ns)
 
     def given_up(self, now_ns: int) -> list[str]:
         """The keys of those that had all their tries in vain; they no longer wait."""

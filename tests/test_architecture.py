@@ -60,6 +60,7 @@ COLLECTOR_IMPORTS = (
 ONLY_CLI_IMPORTS = ("collector", "demo")
 FIRMWARE_BRIDGE_IMPORTS = ("cobs",)
 IMPORT_FIRMWARE_BRIDGE = (
+    "edgeagent/sensors/board_samples.py",
     "edgeagent/sensors/bridge.py",
     "edgeagent/actuators/bridge.py",
     "edgeagent/buses/fake/*",

@@ -85,20 +85,16 @@ class SerialPort:
         Raises DeviceGone when the device was unplugged, DeviceFault if the port is not open.
         """
         fd = self._fileno()
+        if data := self._there(fd):  # as mostly, where the reader has let bytes gather
+            return data
         events = dict(self._poll.poll(self._clock.real_s(wait_ns) * 1000))
         if self._wake_fd in events:
             os.eventfd_read(self._wake_fd)
         if fd not in events:
             return b""
-        try:
-            data = os.read(fd, MAX_READ_BYTES)
-        except BlockingIOError:
-            data = b""
-        except OSError as e:
-            raise self._gone(str(e)) from e
-        if not data:  # a tty that says it can be read, and then gives nothing, has been hung up
-            raise self._gone("the port hung up")
-        return data
+        if data := self._there(fd):
+            return data
+        raise self._gone("the port hung up")  # it says that it can be read, and then gives nothing
 
     def write(self, data: bytes) -> None:
         """Send all of it.
@@ -138,6 +134,15 @@ class SerialPort:
         if port is not None:
             with suppress(OSError):  # the device behind it is gone; the descriptor is free all the same
                 port.close()
+
+    def _there(self, fd: int) -> bytes:
+        """What has arrived, without waiting. A tty with nothing in it gives no bytes, or says that it would block."""
+        try:
+            return os.read(fd, MAX_READ_BYTES)
+        except BlockingIOError:
+            return b""
+        except OSError as e:
+            raise self._gone(str(e)) from e
 
     def _fileno(self) -> int:
         if self._fd is None:

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import logging
 import math
-import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from threading import Event, Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeagent.buses import Port
 from edgeagent.buses.fake import FakeDevice
@@ -32,12 +29,12 @@ from edgeagent.records import (
     NS_PER_S,
     Block,
     Channel,
-    Float32Array,
     Int64Array,
     Layout,
     Source,
 )
 from edgeagent.sensors import Advice, Context, Sensor
+from edgeagent.sensors.board_samples import Numbers
 from edgeagent.timebase import Clock
 from firmware_bridge.link import Burst, Configured, Greeted, Link, Mismatch
 from firmware_bridge.link import Event as LinkEvent
@@ -51,7 +48,7 @@ from firmware_bridge.messages import (
     Log,
     Samples,
 )
-from firmware_bridge.samples import LETTERS, NO_READING, enabled
+from firmware_bridge.samples import LETTERS, enabled
 from firmware_bridge.versions import VersionRange
 from firmware_bridge.words import fault_text
 
@@ -114,64 +111,6 @@ def advise(options: Options) -> Iterator[Advice]:
 def build(name: str, options: Options, context: Context) -> Sensor:
     port = context.buses.port(options.port, options.baud, options.fake)
     return BridgeSensor(name, options, port, context.clock)
-
-
-class Run(NamedTuple):
-    """Neighbouring channels of one type, which are read and scaled at once."""
-
-    channels: list[ChannelInfo]
-    columns: slice
-    scales: NDArray[Any]
-    failed: bytes | None
-    """Stands for a reading that failed; None where that is NaN."""
-
-
-class Numbers:
-    """From the bytes of SAMPLES to values in the units of the channels.
-
-    A call to numpy costs 40 us when the caches are cold, as they are after each wait: so there are few.
-    """
-
-    def __init__(self, hello: Hello) -> None:
-        self._runs = list(_runs(enabled(hello)))
-        self._width = sum(len(run.channels) for run in self._runs)
-        letters = [LETTERS[run.channels[0].type] for run in self._runs]
-        fields = [
-            (f"{i}", f"<{letter}", (len(run.channels),))
-            for i, (run, letter) in enumerate(zip(self._runs, letters, strict=True))
-        ]
-        self._row = np.dtype(fields)
-
-    def values(self, samples: Samples) -> tuple[Float32Array, tuple[str, ...]]:
-        """float32[count, channels], and why some are NaN."""
-        rows = np.frombuffer(samples.data, dtype=self._row)
-        values = np.empty((len(rows), self._width), dtype=np.float32)
-        reasons: list[str] = []
-        for i, run in enumerate(self._runs):
-            numbers, scaled = rows[f"{i}"], values[:, run.columns]
-            np.multiply(numbers, run.scales, out=scaled, casting="same_kind")
-            if run.failed is None or run.failed in samples.data:  # or it lies across two numbers
-                reasons += _mark_failed(run, numbers, scaled)
-        return values, tuple(reasons)
-
-
-def _mark_failed(run: Run, numbers: NDArray[Any], scaled: Float32Array) -> list[str]:
-    failed = np.isnan(scaled) if run.failed is None else numbers == np.frombuffer(run.failed, numbers.dtype)
-    scaled[failed] = np.nan
-    names = (run.channels[k].name for k in np.flatnonzero(failed.any(axis=0)))
-    return [f"{name}: the board could not read it" for name in names]
-
-
-def _runs(channels: Iterable[ChannelInfo]) -> Iterator[Run]:
-    first = 0
-    for type_, group in groupby(channels, key=lambda channel: channel.type):
-        run = list(group)
-        exact = np.float32 if type_ == ChannelType.FLOAT32 else np.float64
-        scales = np.array([channel.scale for channel in run], exact)
-        least = NO_READING.get(type_)
-        failed = None if least is None else struct.pack(f"<{LETTERS[type_]}", least)
-        yield Run(run, slice(first, first + len(run)), scales, failed)
-        first += len(run)
 
 
 class BridgeSensor:
@@ -287,14 +226,19 @@ class BridgeSensor:
 
     def _exchange(self) -> None:
         """Send what is due, wait for bytes, and make blocks of them."""
-        if self._wishes or self._link.due_ns() <= self._clock.now_ns():
+        wait_ns = self._link.due_ns() - self._clock.now_ns()
+        if self._wishes or wait_ns <= 0:
             self._send()
-        wait_ns = min(self._link.due_ns() - self._clock.now_ns(), WAIT_NS)
-        data = self._port.read(max(wait_ns, 0))
+            wait_ns = self._link.due_ns() - self._clock.now_ns()
+        data = self._port.read(max(min(wait_ns, WAIT_NS), 0))
         now_ns = self._clock.now_ns()
         good_frames = self._link.counters["good_frames"]
-        for event in self._link.receive(data, now_ns):
-            self._obey(event, now_ns)
+        for kind, events in groupby(self._link.receive(data, now_ns), type):
+            if kind is Burst:
+                self._take([burst for burst in events if isinstance(burst, Burst)], now_ns)
+                continue
+            for event in events:
+                self._obey(event, now_ns)
         self._due_ns = now_ns + COALESCE_NS if data and not self._link.waiting else 0
         if self._numbers is None:
             self._seen = self._seen or data[:SHOWN_BYTES]
@@ -303,8 +247,6 @@ class BridgeSensor:
 
     def _obey(self, event: LinkEvent, now_ns: int) -> None:
         match event:
-            case Burst():
-                self._take(event, now_ns)
             case Greeted():
                 self._greeted(event.hello, now_ns)
             case Configured():
@@ -376,23 +318,18 @@ class BridgeSensor:
             Layout(channels[0].rate_hz, tuple(map(_channel, channels)), _source(hello)) if channels else None
         )
 
-    def _take(self, burst: Burst, t_read_ns: int) -> None:
-        """Make a block of a burst, or join it to the one before if nothing is missing between them."""
+    def _take(self, bursts: list[Burst], t_read_ns: int) -> None:
+        """Make a block of all the bursts between which nothing is missing."""
         if self._numbers is None:
             return
-        values, reasons = self._numbers.values(burst.samples)
-        t_ns = self._times(burst.samples, t_read_ns)
-        last = self._ready[-1] if self._ready else None
-        if last is not None and not burst.lost:
-            self._ready[-1] = msgspec.structs.replace(
-                last,
-                t_mono_ns=np.concatenate([last.t_mono_ns, t_ns]),
-                values=np.concatenate([last.values, values]),
-                reasons=tuple(dict.fromkeys(last.reasons + reasons)),
+        for unbroken in _unbroken(bursts):
+            values, reasons = self._numbers.values(b"".join([burst.samples.data for burst in unbroken]))
+            times = [self._times(burst.samples, t_read_ns) for burst in unbroken]
+            t_ns = np.concatenate(times) if len(times) > 1 else times[0]
+            self._ready.append(
+                Block(self._name, self._seq, t_ns, values, t_read_ns, unbroken[0].lost, reasons)
             )
-            return
-        self._ready.append(Block(self._name, self._seq, t_ns, values, t_read_ns, burst.lost, reasons))
-        self._seq += 1
+            self._seq += 1
 
     def _times(self, samples: Samples, t_read_ns: int) -> Int64Array:
         """int64[count]: by the board's clock as the link knows it; before it does, by the arrival.
@@ -401,16 +338,15 @@ class BridgeSensor:
         its pace until that has caught up.
         """
         clock = self._link.clock
-        period_ns = NS_PER_S / (self.layout.rate_hz if self.layout else 1.0) / (1 + clock.drift)
-        within_ns = _steps(samples.count, period_ns)
-        long_ns = within_ns.item(-1)
+        rate_hz = self.layout.rate_hz if self.layout else 1.0
+        step_ns = max(round(NS_PER_S / rate_hz / (1 + clock.drift)), 1)
+        long_ns = (samples.count - 1) * step_ns
         first_ns = t_read_ns - long_ns
         if clock.known:
-            first_ns = min(first_ns, round(clock.host_ns(samples.t_us, t_read_ns)))
-        first_ns = max(first_ns, self._last_ns + round(period_ns / 2))
+            first_ns = min(first_ns, clock.host_ns(samples.t_us, t_read_ns))
+        first_ns = max(first_ns, self._last_ns + (step_ns + 1) // 2)
         self._last_ns = first_ns + long_ns
-        t_ns: Int64Array = first_ns + within_ns
-        return t_ns
+        return np.arange(first_ns, self._last_ns + 1, step_ns)
 
     def _check_silence(self) -> None:
         if self._clock.now_ns() <= self._deadline_ns:
@@ -444,13 +380,10 @@ class BridgeSensor:
         return WrongDevice(what, where=self.port, expected=expected, hint=hint)
 
 
-@lru_cache(
-    maxsize=8
-)  # a board's frames are all of one length, and the estimate of its clock changes once a second
-def _steps(count: int, period_ns: float) -> Int64Array:
-    """int64[count]: from the first of samples to each of them."""
-    steps_ns: Int64Array = np.rint(np.arange(count) * period_ns).astype(np.int64)
-    return steps_ns
+def _unbroken(bursts: list[Burst]) -> Iterator[list[Burst]]:
+    """The bursts in stretches that begin where samples are missing."""
+    starts = [i for i, burst in enumerate(bursts) if burst.lost or i == 0]
+    return (bursts[start:end] for start, end in pairwise([*starts, len(bursts)]))
 
 
 def _who(hello: Hello) -> str:
