@@ -19,6 +19,7 @@ from edgeagent.decisions import capture
 from edgeagent.decisions.rules import Rules
 from edgeagent.inference import Engine
 from edgeagent.inference.bundle import Bundle
+from edgeagent.inference.calibration import calibrated, calibration_folder
 from edgeagent.inference.choices import spoken
 from edgeagent.inference.threads import Pins, Threads
 from edgeagent.pipeline import BURST_NS, Core, ModelPlan, PipelinePlan, Truth
@@ -32,7 +33,10 @@ from edgeagent.timebase import Clock
 def bundles(config: Config, config_path: Path, swaps: Swaps | None = None) -> dict[str, Bundle]:
     """Every model's bundle, by the model's key: the config's, or what was swapped in for it. Raises BundleFault."""
     own = {key: load_model(model, config, config_path) for key, model in config.models.items()}
-    return own if swaps is None else swaps.serving(config, own)
+    if swaps is None:
+        return own
+    folder = calibration_folder(state_folder(config.state))
+    return {key: calibrated(bundle, folder) for key, bundle in swaps.serving(config, own).items()}
 
 
 def sensors(config: Config, context: Context) -> dict[str, Sensor]:

@@ -22,7 +22,7 @@ from edgeagent.decisions import Known
 from edgeagent.decisions.check import check_rule
 from edgeagent.errors import BundleFault, ConfigFault, Fault
 from edgeagent.inference.bundle import Bundle, find_bundle, load_bundle, own_bundles
-from edgeagent.inference.calibration import calibrated
+from edgeagent.inference.calibration import calibrated, calibration_folder
 from edgeagent.inference.choices import choices_for
 from edgeagent.joined import sensors_of
 from edgeagent.pipeline import fit_inputs
@@ -60,7 +60,7 @@ def load_model(model: schema.Model, draft: schema.Config, path: Path) -> Bundle:
         name = str(path.absolute().parent / Path(name).expanduser())
     bundle = load_bundle(find_bundle(name, places=bundle_places(draft, path)))
     choices_for(bundle, model.accelerator)
-    return calibrated(bundle, state_folder(draft.state) / "calibration")
+    return calibrated(bundle, calibration_folder(state_folder(draft.state)))
 
 
 class _Fitting:

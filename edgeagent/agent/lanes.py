@@ -80,7 +80,7 @@ class Lane:
     def __init__(self, model: str, serving: Serving, free: Callable[[Lane], None], inbox: Inbox) -> None:
         self.model, self.serving = model, serving
         self._free, self._inbox = free, inbox
-        self._requests: queue.SimpleQueue[Request | Serving | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Request | Serving | ModelPlan | None] = queue.SimpleQueue()
         self._well = True
         self.started = False
         self.stopped = False
@@ -93,6 +93,10 @@ class Lane:
     def switch(self, serving: Serving) -> None:
         """Let another engine answer from the next request on, and let go of the one that does now."""
         self._requests.put(serving)
+
+    def replan(self, plan: ModelPlan) -> None:
+        """Let the answers be read in another way from the next request on."""
+        self._requests.put(plan)
 
     def run(self, alive: Callable[[], None]) -> None:
         try:
@@ -120,7 +124,7 @@ class Lane:
         names = {"bundle": plan.name, "version": plan.version, "stale": self.stale}
         return self.serving.engine.status() | names
 
-    def _do(self, asked: Request | Serving | None) -> None:
+    def _do(self, asked: Request | Serving | ModelPlan | None) -> None:
         match asked:
             case Request():
                 arrival = ask_engine(self.serving.engine, asked)
@@ -130,6 +134,8 @@ class Lane:
             case Serving():
                 before, self.serving = self.serving, asked
                 before.engine.close()
+            case ModelPlan():
+                self.serving = self.serving._replace(plan=asked)
 
     def _note(self, trouble: str) -> None:
         """Say once that the model fails, and once that it answers again."""

@@ -131,6 +131,13 @@ class Parts:
         self.core.swap(plan)
         self.lanes.by_model[key].switch(Serving(engine, plan))
 
+    def recalibrate(self, key: str, bundle: Bundle) -> None:
+        """Let another threshold hold for a model that goes on serving."""
+        plan = compose.model_plan(self.config, key, bundle)
+        self.models[key] = bundle
+        self.core.swap(plan)
+        self.lanes.by_model[key].replan(plan)
+
     # --- the end --------------------------------------------------------------------------------------
 
     def release(self, why: str) -> None:

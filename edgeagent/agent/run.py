@@ -17,8 +17,11 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from edgeagent import __version__
 from edgeagent.agent import compose
+from edgeagent.agent.calibrating import Calibrator, Keep, request
 from edgeagent.agent.clock import RealClock
 from edgeagent.agent.control import Commands, ControlServer
 from edgeagent.agent.fit import check, load_model
@@ -35,6 +38,7 @@ from edgeagent.config.schema import Config
 from edgeagent.errors import Bug, ConfigFault, Fault
 from edgeagent.health.progress import Progress
 from edgeagent.inference.bundle import Bundle
+from edgeagent.inference.calibration import calibrated, calibration_folder
 from edgeagent.joined import sensors_of
 from edgeagent.pipeline import Arrival, Effects
 from edgeagent.records import NS_PER_S, Block, Draft, Priority
@@ -147,9 +151,17 @@ class Agent:
         self._started_ns = self._next_tick_ns = now_ns
         self._next_health_ns = now_ns + self._health_period_ns
         self._spent = SpentBytes(self._state)
-        self._swaps = Swaps(self._state)
+        self._swaps, calibrations = Swaps(self._state), calibration_folder(self._state)
         self._swapper = Swapper(
-            self._swaps, lambda: self._parts, self._own_bundle, self._tell_swap, self._inbox
+            self._swaps,
+            lambda: self._parts,
+            self._own_bundle,
+            lambda bundle: calibrated(bundle, calibrations),
+            self._tell_change,
+            self._inbox,
+        )
+        self._calibrator = Calibrator(
+            calibrations, lambda: self._parts, self._tell_change, self._clock, self._inbox
         )
         self._parts = self._make_parts(
             self._config, compose.bundles(self._config, self._job.config, self._swaps), previous=None
@@ -161,6 +173,7 @@ class Agent:
             "stop": self.stop,
             "swap": self.swap,
             "rollback": self.rollback,
+            "calibrate": self.calibrate,
             "outbox": self._store.desk,
         }
         control = ControlServer(self._run_folder / "control.sock", commands, self._inbox)
@@ -208,6 +221,7 @@ class Agent:
             case Block():
                 self._apply(core.block(message, now_ns))
             case Arrival():
+                self._calibrator.hear(message, now_ns)
                 self._apply(core.arrival(message, now_ns))
             case Announced(sensor, layout):
                 self._apply(core.layout(sensor, layout, now_ns))
@@ -279,6 +293,7 @@ class Agent:
         status |= self._store.status() | self._parts.status()
         for key, model in status["models"].items():
             model["previous"] = self._swaps.before(key, self._config.models[key].bundle)
+            model["calibrated"] = msgspec.to_builtins(self._parts.models[key].calibration)
         reasons = degraded_because(status)
         state = "stopping" if self._stopping else "degraded" if reasons else "ok"
         summary = (
@@ -380,6 +395,13 @@ class Agent:
         """Let the bundle that served before the last swap serve again, likewise."""
         return self._exchange(partial(self._swapper.rollback, model))
 
+    def calibrate(self, do: str, **arguments: Any) -> Any:
+        """Listen to a model's errors, say what was heard, or let another threshold hold."""
+        asked = request(do, arguments)
+        if isinstance(asked, Keep):
+            return self._exchange(partial(self._calibrator.keep, asked))
+        return self._calibrator.answer(asked)
+
     def _exchange(self, work: Callable[[], str]) -> Future[str]:
         reply: Future[str] = Future()
 
@@ -397,7 +419,7 @@ class Agent:
     def _own_bundle(self, model: str) -> Bundle:
         return load_model(self._config.models[model], self._config, self._job.config)
 
-    def _tell_swap(self, body: dict[str, Any]) -> None:
+    def _tell_change(self, body: dict[str, Any]) -> None:
         self._store.put([Draft("audit", self._clock.now_ns(), Priority.EVENT, body)])
         if body["outcome"] == "done":
             self._end_journal()

@@ -47,6 +47,7 @@ class Swapper:
         swaps: What has been swapped before.
         board: What runs now. In the core's thread.
         own: The config's own bundle of a model. Raises BundleFault.
+        calibrated: A bundle with the threshold of this device. Raises BundleFault.
         tell: Takes the body of an audit record. In the core's thread.
         inbox: The way to that.
     """
@@ -56,10 +57,12 @@ class Swapper:
         swaps: Swaps,
         board: Callable[[], Board],
         own: Callable[[str], Bundle],
+        calibrated: Callable[[Bundle], Bundle],
         tell: Callable[[dict[str, Any]], None],
         inbox: Inbox,
     ) -> None:
-        self._swaps, self._board, self._own, self._tell, self._inbox = swaps, board, own, tell, inbox
+        self._swaps, self._board, self._own, self._calibrated = swaps, board, own, calibrated
+        self._tell, self._inbox = tell, inbox
 
     def swap(self, key: str, source: Path) -> str:
         """Let the bundle in a folder or an archive serve for a model. Raises Fault; then the old one serves on."""
@@ -74,7 +77,7 @@ class Swapper:
         last = self._swaps.of(key, configured)
         before = last.now if last is not None else Served("", old.name, old.version)
         with self._swaps.copied(source) as served:
-            new = load_bundle(self._swaps.folder(served))
+            new = self._calibrated(load_bundle(self._swaps.folder(served)))
             return self._exchange("swap", board, key, new, Swap(configured, served, before))
 
     def _rollback(self, board: Board, key: str) -> str:
@@ -87,6 +90,7 @@ class Swapper:
             )
         before = last.before
         new = load_bundle(self._swaps.folder(before)) if before.folder else self._own(key)
+        new = self._calibrated(new)
         return self._exchange("rollback", board, key, new, Swap(configured, before, None))
 
     def _exchange(self, deed: Deed, board: Board, key: str, new: Bundle, swap: Swap) -> str:

@@ -41,7 +41,7 @@ def command(folder: Path, config: Path, records: TextIO | None) -> int:
     run = recording.sha256[:12]
     counts, clock = Counts(), RealClock()
     with ExitStack() as closing:
-        replay = _replay(recording, loaded.config, config, run, counts, closing)
+        replay = replay_of(recording, loaded.config, config, run, counts, closing)
         began_ns = clock.now_ns()
         made = decisions = 0
         for draft in replay.drafts():
@@ -60,9 +60,10 @@ def command(folder: Path, config: Path, records: TextIO | None) -> int:
     return OK
 
 
-def _replay(
+def replay_of(
     recording: Recording, config: Config, path: Path, run: str, counts: Counts, closing: ExitStack
 ) -> Replay:
+    """A recording, ready to be handed to the pipelines of a config. Raises Fault if it is none for them."""
     missing = set(recording.header.sensors) - set(config.sensors)
     if missing:
         raise StorageFault(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,8 @@ def show(status: dict[str, Any]) -> None:
     say(status["config"], "dim")
     if not status["clock"]["synced"]:
         say("the clock is not set: records get their time once it is", "dim")
+    for line in _calibrated(status["models"]):
+        console.print(line, style="dim")
     for section, columns, rows in _sections(status):
         if rows:
             if console.height > ROOMY:
@@ -262,9 +265,6 @@ def _why(model: dict[str, Any]) -> str:
     )
 
 
-def _version(model: dict[str, Any]) -> str:
-    """What serves, and what `edgeagent model rollback` would bring back: `1.1.0, before activity 1.0.0`."""
-    version, previous = model["version"], model["previous"]
 def _sent(upstream: dict[str, Any]) -> str:
     """All that went over its link, or, where a month has a budget, what of it is spent: `38.2 of 200 MB this month`."""
     if budget_bytes := upstream["budget_bytes"]:
@@ -272,7 +272,19 @@ def _sent(upstream: dict[str, Any]) -> str:
     return f"{upstream['bytes_sent'] / 1000:.0f} kB"
 
 
+def _version(model: dict[str, Any]) -> str:
+    """What serves, and what `edgeagent model rollback` would bring back: `1.1.0, before activity 1.0.0`."""
+    version, previous = model["version"], model["previous"]
     return f"{version}, before {previous}" if previous else str(version)
+
+
+def _calibrated(models: dict[str, Any]) -> Iterator[str]:
+    """Of each threshold that was found on this device: when, and what it is."""
+    for name, model in models.items():
+        if found := model["calibrated"]:
+            day = (found["time"] or "").partition("T")[0]
+            when = f"on {day}" if day else "while the clock was not set"
+            yield f"  {name} was calibrated {when}: above {found['found']['threshold']:g} is an anomaly"
 
 
 def _state(sensor: dict[str, Any]) -> str:

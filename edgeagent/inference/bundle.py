@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from ruamel.yaml import YAML
@@ -32,6 +32,9 @@ from edgeagent.inference.preprocess.chain import Chain, StepPart
 from edgeagent.inference.tasks import Given, Task
 from edgeagent.inference.tensors import State
 from edgeagent.records import Channel, Layout
+
+if TYPE_CHECKING:
+    from edgeagent.inference.calibration import Calibration
 
 _FILE = "bundle.yaml"
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -219,7 +222,10 @@ class Golden(msgspec.Struct, frozen=True):
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle that is complete. `variants` are in order of preference."""
+    """A bundle that is complete. `variants` are in order of preference.
+
+    `calibration`: from where its task has its threshold, if that was found on this device.
+    """
 
     folder: Path
     name: str
@@ -238,6 +244,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     golden: Golden
     states: tuple[State, ...] = ()
     variables: bool = False
+    calibration: Calibration | None = None
 
     @property
     def is_stateful(self) -> bool:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from edgeagent.agent.fit import check, load_model
 from edgeagent.config.load import require
 from edgeagent.errors import BundleFault
-from edgeagent.inference.bundle import own_bundles
-from edgeagent.inference.calibration import Calibration
+from edgeagent.inference.bundle import load_bundle, own_bundles
+from edgeagent.inference.calibration import calibration_file, find_threshold, store_calibration
 
 DEVICE = "device: {id: press-07}\nsensors: {imu: {driver: mpu6050, bus: i2c-1, rate: 50 Hz}}\n"
 FLOW = "values: [{name: flow, unit: L/min}]"
@@ -108,11 +107,14 @@ def test_a_threshold_from_this_device_goes_before_the_bundles_if_it_is_of_the_sa
 ) -> None:
     path = config(tmp_path, "anomaly", "threshold: 0.5", ruled("pipe.anomaly > 2"))
     assert threshold(path) == 0.5
-    file = tmp_path / "state" / "calibration" / "activity.json"
-    file.parent.mkdir(parents=True)
-    file.write_bytes(msgspec.json.encode(Calibration(version="1.0.0", threshold=0.125, windows=600)))
+    bundle = load_bundle(tmp_path / "models" / "other")
+    folder = tmp_path / "state" / "calibration"
+    folder.parent.mkdir()
+    found = find_threshold([0.125] * 600, 99, 0.5)
+    store_calibration(folder, bundle, found, "a test", None)
     assert threshold(path) == 0.125
-    file.write_bytes(msgspec.json.encode(Calibration(version="0.9.0", threshold=0.125, windows=600)))
+    file = calibration_file(folder, bundle)
+    file.write_text(file.read_text().replace('"version": "1.0.0"', '"version": "0.9.0"'))
     assert threshold(path) == 0.5
 
 
@@ -120,7 +122,7 @@ def test_a_threshold_from_this_device_goes_before_the_bundles_if_it_is_of_the_sa
 def test_a_calibration_that_cannot_be_used_is_told(tmp_path: Path, text: str) -> None:
     path = config(tmp_path, "anomaly", "threshold: 0.5", ruled("pipe.anomaly > 2"))
     loaded = require(check(path))
-    file = tmp_path / "state" / "calibration" / "activity.json"
+    file = tmp_path / "state" / "calibration" / "activity-1.0.0.json"
     file.parent.mkdir(parents=True)
     file.write_text(text)
     with pytest.raises(BundleFault, match=r"calibration cannot be read .*Delete it, and calibrate anew"):
