@@ -10,13 +10,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import Annotated, Protocol
 
 from edgeagent.buses.fake import Fake
+from edgeagent.config.quantities import Between
 from edgeagent.errors import ConfigFault, DeviceDenied, DeviceFault, DeviceGone
 from edgeagent.timebase import Clock
 
 Truth = Callable[[int, int], str | None]
+
+I2cAddress = Annotated[int, Between(0x08, 0x77)]
+"""As a chip may have one: of the 128, what is below and above is the bus's own."""
 
 MAX_READ_BYTES = 8192  # the kernel's limit for one message
 ATTEMPTS = 3

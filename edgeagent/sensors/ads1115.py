@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from edgeagent.buses.fake import Fake
-from edgeagent.buses.i2c import I2cBus
+from edgeagent.buses.i2c import I2cAddress, I2cBus
 from edgeagent.buses.registers import Chip, ControlWord, SignedWord
 from edgeagent.config.quantities import Hz
 from edgeagent.errors import ConfigFault, DeviceFault, WrongDevice
@@ -48,7 +48,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`speed`: conversions a second; the slower, the less noise. Addresses are 0x48 to 0x4B, by the pin ADDR."""
 
     bus: str
-    address: int = 0x48
+    address: I2cAddress = 0x48
     rate: Hz = 1.0
     speed: Literal[8, 16, 32, 64, 128, 250, 475, 860] = 128
     channels: tuple[Input, ...] = FOUR_INPUTS

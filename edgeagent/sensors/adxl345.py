@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from edgeagent.buses.fake import Fake
-from edgeagent.buses.i2c import I2cBus
+from edgeagent.buses.i2c import I2cAddress, I2cBus
 from edgeagent.buses.registers import Byte, Chip
 from edgeagent.config.quantities import Hz
 from edgeagent.errors import ConfigFault, WrongDevice
@@ -31,7 +31,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`range` in g. The address is 0x53, or 0x1D with the pin SDO high."""
 
     bus: str
-    address: int = 0x53
+    address: I2cAddress = 0x53
     rate: Hz = 100.0
     range: Literal[2, 4, 8, 16] = 16
     fake: Fake = Fake()

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from edgeagent.buses.fake import Fake
-from edgeagent.buses.i2c import I2cBus
+from edgeagent.buses.i2c import I2cAddress, I2cBus
 from edgeagent.buses.registers import Byte, Chip, Data
 from edgeagent.config.quantities import Hz
 from edgeagent.errors import ConfigFault, DeviceFault, WrongDevice
@@ -33,7 +33,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The address is 0x76, or 0x77 with the pin SDO high. `oversampling`: the more, the less noise."""
 
     bus: str
-    address: int = 0x76
+    address: I2cAddress = 0x76
     rate: Hz = 1.0
     oversampling: Literal[1, 2, 4, 8, 16] = 1
     fake: Fake = Fake()

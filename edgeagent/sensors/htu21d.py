@@ -12,6 +12,7 @@ import msgspec
 
 from edgeagent.buses.crc8 import checked
 from edgeagent.buses.fake import Fake
+from edgeagent.buses.i2c import I2cAddress
 from edgeagent.buses.registers import Byte, Chip
 from edgeagent.config.quantities import Hz
 from edgeagent.errors import ConfigFault, WrongDevice
@@ -32,7 +33,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """All of them are at 0x40: two on one bus need a multiplexer."""
 
     bus: str
-    address: int = 0x40
+    address: I2cAddress = 0x40
     rate: Hz = 1.0
     fake: Fake = Fake()
 

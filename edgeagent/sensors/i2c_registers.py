@@ -9,12 +9,13 @@ import math
 import re
 import struct
 from collections.abc import Iterator
+from functools import cache
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
 from edgeagent.buses.fake import Fake
-from edgeagent.buses.i2c import I2cBus
+from edgeagent.buses.i2c import I2cAddress, I2cBus
 from edgeagent.buses.registers import Chip
 from edgeagent.config.quantities import Between, Hz, Seconds, Switch
 from edgeagent.errors import ConfigFault, WrongDevice
@@ -117,7 +118,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     bus: str
-    address: Annotated[int, Between(0x08, 0x77)]
+    address: I2cAddress
     registers: dict[str, Register]
     rate: Hz = 1.0
     init: list[Write] = []
@@ -127,6 +128,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     fake: Fake = Fake()
 
 
+@cache
 def size_of(number: Number) -> int:
     """Bytes of `uint24`."""
     return int(re.sub(r"\D", "", number)) // 8
@@ -188,16 +190,23 @@ def blocks(options: Options) -> Iterator[Block]:
         yield block
 
 
+def _places(block: Block) -> Iterator[tuple[str, slice, Register]]:
+    """Where in a block's bytes each of its registers lies."""
+    for name, register in block.registers.items():
+        at = register.register - block.first
+        yield name, slice(at, at + register.size), register
+
+
 class DescribedChip(Chip):
     """The chip that the YAML describes."""
 
-    __slots__ = ("_blocks", "_id", "_init", "_names", "_settle_s")
+    __slots__ = ("_id", "_init", "_names", "_reads", "_settle_s")
 
     def __init__(self, bus: I2cBus, options: Options) -> None:
         super().__init__(bus, options.address)
         self._id, self._init, self._settle_s = options.id, options.init, options.settle
         self._names = list(options.registers)
-        self._blocks = list(blocks(options))
+        self._reads = [(b.first, b.end - b.first, list(_places(b))) for b in blocks(options)]
 
     def start(self) -> float:
         if self._id is not None:
@@ -208,11 +217,10 @@ class DescribedChip(Chip):
 
     def measure(self) -> Row:
         found: dict[str, float] = {}
-        for block in self._blocks:
-            data = self.bus.read(self.address, block.first, block.end - block.first)
-            for name, register in block.registers.items():
-                at = register.register - block.first
-                found[name] = register.value(data[at : at + register.size])
+        for first, n, places in self._reads:
+            data = self.bus.read(self.address, first, n)
+            for name, place, register in places:
+                found[name] = register.value(data[place])
         values = tuple(found[name] if math.isfinite(found[name]) else math.nan for name in self._names)
         return Row(values, "not a finite number" if any(map(math.isnan, values)) else "")
 

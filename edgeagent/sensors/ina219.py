@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from edgeagent.buses.fake import Fake
-from edgeagent.buses.i2c import I2cBus
+from edgeagent.buses.i2c import I2cAddress, I2cBus
 from edgeagent.buses.registers import Chip, ControlWord, SignedWord, Word
 from edgeagent.config.quantities import Hz, Ohms
 from edgeagent.errors import ConfigFault, DeviceFault, WrongDevice
@@ -33,7 +33,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`shunt` is the resistor's value (R100 on most boards), `range` the most that can fall off over it."""
 
     bus: str
-    address: int = 0x40
+    address: I2cAddress = 0x40
     rate: Hz = 1.0
     shunt: Ohms = 0.1
     range: Literal["40 mV", "80 mV", "160 mV", "320 mV"] = "320 mV"

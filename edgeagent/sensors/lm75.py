@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from edgeagent.buses.fake import Fake
-from edgeagent.buses.i2c import I2cBus
+from edgeagent.buses.i2c import I2cAddress, I2cBus
 from edgeagent.buses.registers import Chip, SignedWord
 from edgeagent.config.quantities import Hz
 from edgeagent.errors import ConfigFault, WrongDevice
@@ -45,7 +45,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses are 0x48 to 0x4F by the pins A0 to A2 (TMP102: 0x48 to 0x4B by what ADD0 is connected to)."""
 
     bus: str
-    address: int = 0x48
+    address: I2cAddress = 0x48
     rate: Hz = 1.0
     fake: Fake = Fake()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edgeagent.buses.fake import Fake
+from edgeagent.buses.i2c import I2cAddress
 from edgeagent.buses.registers import Byte, Chip, Word
 from edgeagent.config.quantities import Hz
 from edgeagent.errors import ConfigFault, WrongDevice
@@ -21,7 +22,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses are 0x18 to 0x1F, by the pins A0 to A2."""
 
     bus: str
-    address: int = 0x18
+    address: I2cAddress = 0x18
     rate: Hz = 1.0
     fake: Fake = Fake()
 

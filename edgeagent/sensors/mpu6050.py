@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from edgeagent.buses.fake import Fake
-from edgeagent.buses.i2c import I2cBus
+from edgeagent.buses.i2c import I2cAddress, I2cBus
 from edgeagent.buses.registers import Byte, Chip, Word
 from edgeagent.config.quantities import Hz
 from edgeagent.errors import ConfigFault, WrongDevice
@@ -68,7 +68,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`accel_range` in g, `gyro_range` in degrees a second."""
 
     bus: str
-    address: int = 0x68
+    address: I2cAddress = 0x68
     rate: Hz = 50.0
     accel_range: Literal[2, 4, 8, 16] = 8
     gyro_range: Literal[250, 500, 1000, 2000] = 2000

@@ -10,7 +10,7 @@ import msgspec
 
 from edgeagent.buses.crc8 import checked
 from edgeagent.buses.fake import Fake
-from edgeagent.buses.i2c import I2cBus
+from edgeagent.buses.i2c import I2cAddress, I2cBus
 from edgeagent.buses.registers import Chip
 from edgeagent.config.quantities import Hz
 from edgeagent.errors import ConfigFault, WrongDevice
@@ -42,7 +42,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The address is 0x44, or 0x45 with its pin ADDR high."""
 
     bus: str
-    address: int = 0x44
+    address: I2cAddress = 0x44
     rate: Hz = 1.0
     repeatability: Literal["low", "medium", "high"] = "high"
     fake: Fake = Fake()
