@@ -17,6 +17,7 @@ from edgeagent.buses.scan.scan import scan
 from edgeagent.buses.scan.suggest import suggest
 from edgeagent.cli import OK, Duration
 from edgeagent.config.catalogue import sensor_drivers
+from edgeagent.config.parts import pip_install
 from edgeagent.errors import ConfigFault
 
 FAKE_SPEED = 10.0
@@ -51,7 +52,7 @@ def command(as_json: bool, as_yaml: bool, listen_s: float, modbus: bool, fake: s
     Disturbs nothing that it need not: reads only, and leaves alone what another program or the kernel has.
     """
     if modbus and find_spec("pymodbus") is None:
-        raise ConfigFault("--modbus needs pymodbus", hint="Install it: pip install 'edgeagent[modbus]'.")
+        raise ConfigFault("--modbus needs pymodbus", hint=f"Install it: {pip_install('edgeagent[modbus]')}.")
     progress = _say if sys.stderr.isatty() else lambda _: None
     with _workbench() if fake else nullcontext(Machine(RealClock())) as machine:
         found = scan(machine, listen_s, progress, modbus=modbus)
@@ -68,7 +69,7 @@ def _drivers() -> dict[str, str]:
     """Those that there are, each with why it cannot read what was found, or ""."""
     troubles = {driver.name: driver.trouble for driver in sensor_drivers()}
     if find_spec("linuxpy") is None:
-        troubles["camera"] = "needs linuxpy, which is not installed: pip install 'edgeagent[v4l2]'"
+        troubles["camera"] = f"needs linuxpy, which is not installed: {pip_install('edgeagent[v4l2]')}"
     return troubles
 
 

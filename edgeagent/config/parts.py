@@ -7,7 +7,10 @@ An entry point names a module with the same names in it as a file of ours.
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import shlex
+import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -41,16 +44,26 @@ def find(folder: str, name: str) -> ModuleType:
             raise  # a file of ours that is not whole: no package would mend that
         raise ConfigFault(
             f"{name!r} cannot be loaded: {e}",
-            hint=f"Install what it needs: pip install {_package(e.name)}." if e.name else "",
+            hint=f"Install what it needs: {pip_install(_package(e.name))}." if e.name else "",
         ) from e
     return module
 
 
-def _package(module: str) -> str:
-    """What to install for an import."""
-    name = module.partition(".")[0]
-    return {"paho": "paho-mqtt", "PIL": "pillow"}.get(name, name)
+def pip_install(*packages: str) -> str:
+    """The command for it. Its pip is the one beside this Python: a system's own refuses, or installs elsewhere."""
+    command = shlex.join(["pip", "install", *packages])
+    if sys.prefix == sys.base_prefix:
+        return command
+    return f"{'' if os.access(sys.prefix, os.W_OK) else 'sudo '}{sys.prefix}/bin/{command}"
 
+
+def _package(module: str) -> str:
+    """What to install for an import: our extra, or what someone else's driver needs."""
+    name = module.partition(".")[0]
+    return f"edgeagent[{_EXTRAS[name]}]" if name in _EXTRAS else name
+
+
+_EXTRAS = {"PIL": "camera", "obstore": "s3", "paho": "mqtt", "pymodbus": "modbus", "pynmeagps": "nmea"}
 
 _WORD = {
     "sensors": "sensor driver",

@@ -20,6 +20,7 @@ import numpy as np
 from edgeagent.buses.camera import Camera as Source
 from edgeagent.buses.camera import Still
 from edgeagent.buses.camera.picture import examine
+from edgeagent.config.parts import pip_install
 from edgeagent.config.quantities import FilePath, Hz
 from edgeagent.config.secrets import Secret
 from edgeagent.errors import ConfigFault, DeviceFault
@@ -81,7 +82,7 @@ def layout(options: Options) -> Layout:
         raise ConfigFault(
             "a camera at `device` needs linuxpy, which is not installed",
             where="device",
-            hint="pip install 'edgeagent[v4l2]' (it is under the GPL, version 3 or later).",
+            hint=f"{pip_install('edgeagent[v4l2]')} (it is under the GPL, version 3 or later).",
         )
     return Layout(options.rate, (Channel("file_size", "B"),), pictures=True)
 

@@ -14,13 +14,14 @@ import importlib
 import math
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from edgeagent.buses.fake import Fake
-from edgeagent.buses.i2c import I2cBus
-from edgeagent.config.quantities import Between, Hz, Seconds
+from edgeagent.buses.i2c import I2cAddress, I2cBus
+from edgeagent.config.parts import pip_install
+from edgeagent.config.quantities import Hz, Seconds
 from edgeagent.errors import ConfigFault, DeviceFault, WrongDevice
 from edgeagent.records import Channel, Layout
 from edgeagent.sensors import Context, Sensor
@@ -45,7 +46,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     bus: str
-    address: Annotated[int, Between(0x08, 0x77)]
+    address: I2cAddress
     driver_class: str = msgspec.field(name="class")
     channels: dict[str, Source]
     rate: Hz = 1.0
@@ -66,7 +67,9 @@ def layout(options: Options) -> Layout:
             f"there is no package {package!r} with a class {name}" if module else f"{name!r} names no module",
             where="class",
             expected="a class with its module, such as adafruit_mcp9808.MCP9808",
-            hint=f"pip install 'edgeagent[circuitpython]' {package.replace('adafruit_', 'adafruit-circuitpython-')}"
+            hint=pip_install(
+                "edgeagent[circuitpython]", package.replace("adafruit_", "adafruit-circuitpython-")
+            )
             if module
             else "",
         )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,26 @@ def test_a_driver_of_another_package_is_used_like_ours(foreign: Path, tmp_path: 
 def test_a_driver_that_lacks_a_package_says_which(foreign: Path) -> None:
     with pytest.raises(ConfigFault, match="pip install acme_never_installed"):
         parts.find("sensors", "acme_broken")
+
+
+def test_what_is_missing_is_installed_by_the_pip_of_the_environment_that_runs_and_by_the_name_of_our_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "prefix", "/opt/edgeagent")
+    assert parts.pip_install("edgeagent[s3]", "x").endswith(
+        "/opt/edgeagent/bin/pip install 'edgeagent[s3]' x"
+    )
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    monkeypatch.delitem(sys.modules, "edgeagent.upstream.s3", raising=False)
+    with pytest.raises(ConfigFault, match=r"/opt/edgeagent/bin/pip install 'edgeagent\[s3\]'"):
+        parts.find("upstream", "s3")
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    assert parts.pip_install("x") == "pip install x"
+
+
+def test_every_extra_that_is_named_in_a_fault_is_one_of_the_packages_own() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert set(parts._EXTRAS.values()) <= set(project["optional-dependencies"])
 
 
 @pytest.mark.parametrize("name", ["rules", "expressions", "../event", "event.Options", "__init__"])

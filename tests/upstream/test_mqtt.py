@@ -484,7 +484,7 @@ def test_without_paho_the_package_to_install_is_named(monkeypatch: pytest.Monkey
     for name in [name for name in sys.modules if name.split(".")[0] == "paho"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "paho", None)
-    with pytest.raises(ConfigFault, match="pip install paho-mqtt"):
+    with pytest.raises(ConfigFault, match=r"pip install 'edgeagent\[mqtt\]'"):
         parts.find("upstream", "mqtt")
 
 
