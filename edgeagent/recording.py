@@ -166,7 +166,9 @@ class Recording:
             self.header = msgspec.convert(YAML(typ="safe").load(text), Header)
         except (OSError, YAMLError, ValueError) as e:
             raise StorageFault(
-                str(e), where=str(folder), expected="a recording: recording.yaml and journal.bin"
+                f"no recording can be read ({getattr(e, 'strerror', None) or e})",
+                where=str(folder),
+                expected="a recording: recording.yaml and journal.bin",
             ) from e
         if self.header.schema != SCHEMA:
             raise StorageFault(

@@ -44,7 +44,10 @@ def load(path: FilePath) -> Loaded:
     try:
         data = path.read_bytes()
     except OSError as e:
-        report.fault(Mark(1, 1), "the file cannot be read", found=e.strerror or "", expected="a YAML file")
+        hint = "`edgeagent init > FILE` makes one to start from." if isinstance(e, FileNotFoundError) else ""
+        report.fault(
+            Mark(1, 1), "the file cannot be read", found=e.strerror or "", expected="a YAML file", hint=hint
+        )
         return Loaded(None, report.findings, "", path, marks, None)
     root = _compose(data, report)
     draft = None

@@ -159,7 +159,7 @@ class Walker:
         there = f"{key}: {listed(parts.names(names.folder))}"
         item = next((item for item in items if item.key == key), None)
         if item is None:
-            near = next((n for n in (nearest(i.key, [key]) for i in items) if n), "")
+            near = next((n for n in (_meant(i.key, [key]) for i in items) if n), "")
             self._wrong(path, f"the key '{key}' is missing", expected=there, hint=near)
             return None
         name = self.read(item.node, str, (*path, key))
@@ -279,13 +279,21 @@ class Walker:
             item.mark,
             f"{dotted(path)}: unknown key '{item.key}'" if path else f"unknown key '{item.key}'",
             expected=f"{'one of ' if len(known) > 1 else ''}{', '.join(known) or 'no key here'}",
-            hint=nearest(item.key, known),
+            hint=_meant(item.key, known),
         )
 
     def _wrong(self, path: Path, what: str, *, found: str = "", expected: str = "", hint: str = "") -> Any:
         what = f"{dotted(path)}: {what}" if path else what
         self._report.fault(self._marks.at(path), what, found=found, expected=expected, hint=hint)
         return WRONG
+
+
+def _meant(key: str, known: list[str]) -> str:
+    """What to write instead of an unknown key. To YAML, `driver:sine` is one word."""
+    word, colon, value = key.partition(":")
+    if colon and word in known:
+        return f"A space is missing after the colon: {word}: {value}"
+    return nearest(key, known)
 
 
 class _Named(NamedTuple):

@@ -146,13 +146,15 @@ def check_names(used: Named, known: Iterable[str]) -> list[ConfigFault]:
 
 
 def unknown_name(name: str, known: Iterable[str], *, where: str = "") -> ConfigFault:
-    """The fault of naming what is not there: says what is, and which of it is the nearest."""
+    """The fault of naming what is not there: says what its sensor or pipeline has, and which of it is the nearest."""
     there = sorted(known)
     near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
+    owners = tuple(f"{one.partition('.')[0]}." for one in (name, *near) if "." in one)
+    meant = [one for one in there if one.startswith(owners)]  # of a hundred names, those that help
     return ConfigFault(
         f"nothing is called {name}",
         where=where,
-        expected=f"one of {', '.join(there)}"
+        expected=f"one of {', '.join(meant or there)}"
         if there
         else "a name that the config declares, and it declares none",
         hint=f"Did you mean {near[0]}?" if near else "",
