@@ -126,3 +126,20 @@ def import_(archive: Path, data: Path, token_file: Path) -> int:
     )
     click.echo(f"Carry {archive}/receipt.json back: edgeagent outbox receipt FILE -c FILE")
     return FAULTS if found.left_out else OK
+
+
+@command.command()
+@click.argument("dataset", metavar="DATASET", type=_DATASET)
+def pack(dataset: Path) -> None:
+    """Make Parquet files and WebDataset shards of a dataset folder; again: of what is new."""
+    try:
+        from edgeagent.collector.pack import pack as pack_dataset
+    except ImportError as e:
+        raise ConfigFault(
+            f"packing needs {e.name}", hint="Install it: pip install 'edgeagent[dataset]'."
+        ) from e
+
+    done = pack_dataset(dataset)
+    click.echo(
+        f"{done.records} records of {done.days} days and {done.shards} shards written to {dataset}/packed"
+    )

@@ -3,6 +3,10 @@
     server.py    HTTP: who may send, how much, and the answers
     store.py     Store    batches into the folder, each record once, durable before it is acknowledged
     dataset.py            the folder itself: its files, how they are written and read
+    tokens.py   Tokens   who may send, and for which devices
+    uploads.py  Uploads  large records that come in pieces
+    carried.py           archives of devices without a network, and their receipts
+    pack.py              the folder as Parquet and WebDataset shards
 
 Never imported by the agent.
 """

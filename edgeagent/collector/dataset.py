@@ -4,6 +4,7 @@ records/DATE.jsonl   one record a line, by the date in the record's own time, or
 samples/ID.npz       a sample's arrays: values float32[n, channels], t_mono_ns int64[n], names, units
 samples/ID.jpg       or .png, .bmp: a sample that is a picture, as the camera made it
 samples/ID.json      why it was kept: the record without its raw data
+packed/              the same as Parquet and tar shards (pack.py)
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
@@ -128,14 +130,29 @@ def _times(sample: _Sample) -> Int64Array:
     return times
 
 
-def write_whole(path: Path, content: bytes) -> None:
+@contextmanager
+def writing_whole(path: Path) -> Iterator[BinaryIO]:
     """Write a file so that it is whole and durable, or not there. The folder is the caller's to sync."""
     young = path.with_name(f".{path.name}.tmp")
     with young.open("wb") as f:
-        f.write(content)
+        yield f
         f.flush()
         os.fsync(f.fileno())
     young.rename(path)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """The same for content that is at hand."""
+    with writing_whole(path) as f:
+        f.write(content)
+
+
+def unwritable(error: OSError, folder: Path) -> StorageFault:
+    return StorageFault(
+        f"the dataset cannot be written: {error.strerror}",
+        where=str(error.filename or folder),
+        hint="The folder must be writable and its disk have room.",
+    )
 
 
 def sync_folder(folder: Path) -> None:

@@ -49,7 +49,7 @@ class Store:
             for young in dataset.samples_folder(folder).glob(".*.tmp"):
                 young.unlink()
         except OSError as e:
-            raise _fault(e, folder) from e
+            raise dataset.unwritable(e, folder) from e
         self._ids = {entry["id"] for entry in dataset.lines(folder)}
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class Store:
             try:
                 return self._add(payloads, devices)
             except OSError as e:
-                raise _fault(e, self.folder) from e
+                raise dataset.unwritable(e, self.folder) from e
 
     def _add(self, payloads: Sequence[bytes], devices: Devices) -> list[Refusal]:
         refusals: list[Refusal] = []
@@ -124,7 +124,7 @@ def _alone(folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as e:
-        raise _fault(e, folder) from e
+        raise dataset.unwritable(e, folder) from e
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
@@ -138,7 +138,8 @@ def _cut_torn_line(file: Path) -> int:
     """Cut off what follows the last newline, make the rest durable, and say how long it is in bytes."""
     with file.open("rb+") as f:
         whole_bytes = _after_last_newline(f)
-        f.truncate(whole_bytes)
+        if whole_bytes < f.seek(0, os.SEEK_END):  # a file that is whole keeps its time of change
+            f.truncate(whole_bytes)
         os.fsync(f.fileno())
     return whole_bytes
 
@@ -153,11 +154,3 @@ def _after_last_newline(f: BinaryIO) -> int:
             return start + at + 1
         end = start
     return 0
-
-
-def _fault(error: OSError, folder: Path) -> StorageFault:
-    return StorageFault(
-        f"the dataset cannot be written: {error.strerror}",
-        where=str(error.filename or folder),
-        hint="The folder must be writable and its disk have room.",
-    )
