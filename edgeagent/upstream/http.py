@@ -106,8 +106,9 @@ class Http:
         self._timeout_s = options.timeout
         self._max_body_bytes: int | None = None  # learnt from a receiver that found a batch too large
         self._headers = {"Content-Type": "application/msgpack", "Edgeagent-Device": quote(device, safe="")}
-        if options.token:
-            self._headers["Authorization"] = f"Bearer {options.token.reveal()}"
+        self._token = options.token.reveal() if options.token else ""
+        if self._token:
+            self._headers["Authorization"] = f"Bearer {self._token}"
         self._pool = urllib3.PoolManager(retries=False, maxsize=1, ssl_context=_trust(options))
 
     def send(self, batch: Mapping[str, bytes]) -> Result:
@@ -193,12 +194,13 @@ class Http:
             raise self._refusal(status, answer, headers)
         self._takes_zstd = not self._refused_zstd and "zstd" in headers.get("Accept-Encoding", "")
         try:
-            return decode_answer(answer, ids)
+            result = decode_answer(answer, ids)
         except ValueError as e:
             raise self._fault(
                 f"the answer is not one of an edgeagent receiver ({e})",
                 hint="Check `url`; PROTOCOL.md says what it must answer.",
             ) from e
+        return result._replace(rejected={i: self._hushed(why) for i, why in result.rejected.items()})
 
     def idle(self) -> None:
         """A connection that has gone meanwhile is opened again with the next batch."""
@@ -300,7 +302,11 @@ class Http:
         return fault
 
     def _fault(self, what: str, hint: str = "") -> UpstreamFault:
-        return UpstreamFault(what, where=self._url, hint=hint)
+        return UpstreamFault(self._hushed(what), where=self._url, hint=hint)
+
+    def _hushed(self, said: str) -> str:
+        """What the far end says may quote the token, and comes into logs."""
+        return said.replace(self._token, "(the token)") if self._token else said
 
 
 _REFUSALS = {

@@ -96,3 +96,24 @@ def test_a_take_counts_what_a_file_holds(tmp_path: Path) -> None:
     outbox.append(bulky(3, Priority.BULK, size=50_000), UNSYNCED)
     taken = outbox.take("fleet", 10, 60_000)
     assert [len(record(q).body["data"]) for q in taken] == [50_000]
+
+
+def test_a_record_of_100_megabytes_waits_beside_the_others_and_holds_up_none(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path, max_bytes=10**9)
+    outbox.append([*bulky(1, Priority.UNCERTAIN, size=100_000_000), *drafts(3, Priority.EVENT)], UNSYNCED)
+    assert (tmp_path / "outbox.db").stat().st_size < 100_000
+    assert len(outbox.take("fleet", 500, 1_000_000)) == 3
+    (large,) = outbox.take("fleet", 500, 1_000_000)
+    assert len(record(large).body["data"]) == 100_000_000
+    outbox.settle("fleet", [large.row], {})
+    assert list(tmp_path.glob("*.record")) == []
+
+
+def test_a_record_for_which_there_is_no_room_is_given_up_itself_and_a_gap_record_tells(
+    tmp_path: Path,
+) -> None:
+    outbox = open_outbox(tmp_path, max_bytes=1_000_000)
+    outbox.append([*bulky(1, Priority.BULK, size=100_000_000), *drafts(3, Priority.BULK)], UNSYNCED)
+    kinds = [one.kind for one in drain(outbox)]
+    assert sorted(kinds) == ["gap", "prediction", "prediction", "prediction"]
+    assert list(tmp_path.glob("*.record")) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -177,6 +178,18 @@ def test_most_of_a_damaged_database_is_queued_again_and_reported(
     (told,) = [r.body for r in recovered.records if r.body.get("type") == "salvaged"]
     assert told["records"] == sum(told["kinds"].values()) == len(recovered.old)
     assert (closed.folder / told["file"]).exists()
+
+
+def test_an_outbox_of_a_newer_version_is_set_aside_and_what_waits_in_it_is_queued_again(closed: Full) -> None:
+    with sqlite3.connect(closed.folder / NAME) as db:
+        db.execute("PRAGMA user_version = 99")
+        db.execute("CREATE TABLE later (more TEXT)")
+    db.close()
+    opened = open_outbox(closed.folder, run=NEXT_RUN)
+    assert opened.set_aside
+    assert opened.set_aside.reason == "it has schema 99, this edgeagent reads 1"
+    opened.close()
+    assert closed.records.keys() <= {r.id for r in recover(closed.folder).old}
 
 
 def test_nothing_that_was_set_aside_is_changed_by_reading_it(closed: Full) -> None:

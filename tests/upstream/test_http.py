@@ -227,6 +227,18 @@ def test_the_token_is_in_no_fault_and_no_repr() -> None:
     assert TOKEN not in repr(Options(url=server.url, token=Secret("clear", TOKEN)))
 
 
+def test_a_receiver_that_quotes_the_token_is_not_quoted() -> None:
+    quoting = f"who is {TOKEN}?".encode()
+    refused = json.dumps({"results": ["accepted", "accepted", f"rejected: not from {TOKEN}"]}).encode()
+    for act in (answer(401, quoting), answer(307, b"", f"Location: /login?{TOKEN}"), answer(200, quoting)):
+        with scripted(act) as server:
+            assert TOKEN not in trouble(server.url, token=Secret("clear", TOKEN))
+    with scripted(answer(200, refused)) as server:
+        one = sink(server.url, token=Secret("clear", TOKEN))
+        assert one.send(BATCH).rejected == {"c": "not from (the token)"}
+        one.close()
+
+
 @pytest.mark.parametrize(
     "url", ["fleet.example.com", "ftp://x", "https://", "https://me:secret@x", "https://x/?a=1"]
 )
