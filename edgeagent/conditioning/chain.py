@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from edgeagent.conditioning import Step
+from edgeagent.conditioning import Readings, Step
 from edgeagent.config.findings import listed, nearest
 from edgeagent.config.parts import find
 from edgeagent.config.schema import Part
@@ -59,13 +59,16 @@ class Conditioner:
         for at, steps in self._steps.items():
             readings = values[:, at].astype(np.float64)
             for step in steps:
-                there = np.count_nonzero(~np.isnan(readings))
-                readings = step.apply(readings, block.t_mono_ns)
-                if step.why_missing and (gone := there - np.count_nonzero(~np.isnan(readings))):
-                    self.missing[step.why_missing] += int(gone)
+                given, readings = readings, step.apply(readings, block.t_mono_ns)
+                if step.why_missing and (gone := _missing(readings) - _missing(given)):
+                    self.missing[step.why_missing] += gone
                     reasons.append(step.why_missing)
             values[:, at] = readings
         return msgspec.structs.replace(block, values=values, reasons=tuple(reasons))
+
+
+def _missing(readings: Readings) -> int:
+    return int(np.count_nonzero(np.isnan(readings)))
 
 
 def faults(conditions: Conditions, given: Layout) -> Iterator[Found]:

@@ -1,4 +1,4 @@
-"""`moving_average: 10`: the mean of the last readings."""
+"""`moving_average: 10`: the mean of the last readings; of fewer at the start."""
 
 from __future__ import annotations
 
@@ -8,15 +8,29 @@ import msgspec
 import numpy as np
 
 from edgeagent.conditioning import Readings, Step
-from edgeagent.conditioning.running import Running
 from edgeagent.config.quantities import Between
-from edgeagent.records import Channel
+from edgeagent.records import Channel, Int64Array
 
 Options = Annotated[int, Between(2, 1000)]
 
 
 def build(options: int, channel: Channel) -> Step:
-    return Step(msgspec.structs.replace(channel, lsb=None), Running(options, _means))
+    return Step(msgspec.structs.replace(channel, lsb=None), _Mean(options))
+
+
+class _Mean:
+    __slots__ = ("_count", "_past")
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._past: Readings = np.full(count - 1, np.nan)
+
+    def __call__(self, values: Readings, t_ns: Int64Array) -> Readings:
+        del t_ns
+        reach = np.concatenate([self._past, values])
+        self._past = reach[len(values) :]
+        last = np.lib.stride_tricks.sliding_window_view(reach, self._count)
+        return np.where(np.isnan(values), np.nan, _means(last))
 
 
 def _means(last: Readings) -> Readings:

@@ -35,13 +35,11 @@ class _Watched:
         self._since_ns = 0
 
     def __call__(self, values: Readings, t_ns: Int64Array) -> Readings:
-        there = np.flatnonzero(~np.isnan(values))
-        if not len(there):
-            return values
-        seen, seen_ns = values[there], t_ns[there]
-        changed = np.diff(seen, prepend=self._last) != 0  # the first of all differs from nothing: NaN != 0
-        since_ns = np.maximum.accumulate(np.where(changed, seen_ns, self._since_ns))
-        self._last, self._since_ns = float(seen[-1]), int(since_ns[-1])
-        out = values.copy()
-        out[there[seen_ns - since_ns >= self._after_ns]] = np.nan
-        return out
+        return np.array([self._at(*one) for one in zip(values.tolist(), t_ns.tolist(), strict=True)])
+
+    def _at(self, value: float, t_ns: int) -> float:
+        if math.isnan(value):
+            return value
+        if value != self._last:  # nor is the first, with nothing before it
+            self._last, self._since_ns = value, t_ns
+        return math.nan if t_ns - self._since_ns >= self._after_ns else value
