@@ -251,7 +251,12 @@ def _denied(bus: str) -> DeviceDenied:
     )
 
 
+NO_BUS = (
+    "No I2C bus is enabled. "
+    "Run `sudo raspi-config nonint do_i2c 0`, or put dtparam=i2c_arm=on into config.txt and reboot."
+)
+
+
 def _how_to_enable() -> str:
     there = ", ".join(sorted(p.name for p in Path("/dev").glob("i2c-*")))
-    enable = "Run `sudo raspi-config nonint do_i2c 0`, or put dtparam=i2c_arm=on into config.txt and reboot."
-    return f"There are: {there}." if there else f"No I2C bus is enabled. {enable}"
+    return f"There are: {there}." if there else NO_BUS

@@ -213,5 +213,8 @@ def test_a_bus_that_this_user_may_not_open_says_which_group_may(root: Path) -> N
     assert "usermod" in left.reason
 
 
-def test_no_bus_is_no_fault(tmp_path: Path) -> None:
-    assert scan(tmp_path, FakeWires({})) == Findings((), ())
+def test_no_bus_is_no_fault_and_says_how_to_enable_one(tmp_path: Path) -> None:
+    found = scan(tmp_path, FakeWires({}))
+    assert found.devices == ()
+    (left,) = found.left
+    assert "raspi-config" in left.reason

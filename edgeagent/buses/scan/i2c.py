@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from edgeagent.buses.i2c import Adapter, transfer_fault
+from edgeagent.buses.i2c import NO_BUS, Adapter, transfer_fault
 from edgeagent.buses.scan.chips import KINDS, NEVER_ASKED, NEVER_READ, SILENT_KINDS, USUALLY, Kind
 from edgeagent.buses.scan.found import Device, Findings, Left
 from edgeagent.buses.scan.machine import Machine, text
@@ -31,7 +31,10 @@ def scan_i2c(machine: Machine) -> Findings:
     devices: list[Device] = []
     left: list[Left] = []
     holders = machine.holders()
-    for path in machine.entries("dev/i2c-*"):
+    buses = list(machine.entries("dev/i2c-*"))
+    if not buses:
+        left.append(Left("I2C", NO_BUS))
+    for path in buses:
         bus = path.name
         devices += _of_the_kernel(machine, bus)
         if reason := _why_not(machine, bus, holders):
