@@ -239,5 +239,11 @@ def key_of(column: Column) -> str:
 
 
 def shown(line: bytes) -> str:
-    """The beginning of a line, as a fault shows it."""
-    return repr(line.strip()[:SHOWN_BYTES].decode("ascii", "backslashreplace"))
+    """The beginning of a line, as a fault shows it; what is no text at all comes of a wrong baud rate, mostly."""
+    beginning = line.strip()[:SHOWN_BYTES]
+    if len(beginning.translate(None, _TEXT)) > len(beginning) / 2:
+        return "bytes that are no text. Check `baud:`, then cable and ground"
+    return repr(beginning.decode("ascii", "backslashreplace"))
+
+
+_TEXT = bytes([*b"\t", *range(0x20, 0x7F)])

@@ -93,6 +93,11 @@ def test_how_the_bytes_are_cut_makes_no_difference(cuts: list[int]) -> None:
         (b"1_0,2\n", "not_numbers", "not all numbers: '1_0,2'"),
         (b"\xff,2\n", "not_numbers", r"not all numbers: '\\xff,2'"),
         (b"0x10,2\n", "not_numbers", "not all numbers: '0x10,2'"),
+        (
+            b"\xe6\x86\x98,\xfe\x06\n",
+            "not_numbers",
+            "not all numbers: bytes that are no text. Check `baud:`, then cable and ground",
+        ),
     ],
 )
 def test_a_malformed_line_is_a_row_of_nan_with_its_reason(
