@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from edgeagent.errors import BundleFault, Fault, InferenceFault
 from edgeagent.inference import Answer, Engine
-from edgeagent.inference.bundle import Bundle, Variant
+from edgeagent.inference.bundle import Bundle, Golden, Variant
+from edgeagent.inference.choices import Choice, Requested, choices_for
+from edgeagent.inference.delegates import CPU
+from edgeagent.inference.describe import describe
+from edgeagent.inference.faults import AcceleratorFault
+from edgeagent.inference.formats import TFLITE
 from edgeagent.inference.golden import load_golden
 from edgeagent.inference.inline import Inline
 from edgeagent.inference.supervisor import Supervisor
@@ -23,6 +32,7 @@ from edgeagent.records import Float32Array
 from edgeagent.timebase import Clock
 from edgeagent.windows import decimate, fill, fit
 
+MOST_S = 5.0
 _PSS = re.compile(r"^Pss: +(\d+) kB", re.MULTILINE)
 _PERCENTILES = (50, 90, 99)
 _ROUNDS = 10
@@ -37,42 +47,85 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant with so many threads.
+    """One variant on one accelerator with so many threads.
 
     `raw`: set_tensor, invoke and get_tensor with the input ready; `inline` and `process`: from a window to its scores
     by the two kinds of isolation. Raw and inline on the CPU only: an accelerator is not opened twice. `memory_bytes`:
     the worker's proportional set size. `accuracy`: over the `windows` of the bundle's recording that lie in one label,
-    None if it has none. `trouble`: why there is nothing else.
+    None if it has none. `golden_off`: the largest difference from the golden vectors. `trouble`: why there is nothing
+    else. `stray`: it is a file from beside the bundle, only to compare with.
     """
 
     variant: str
     accelerator: str
     threads: int
+    stray: bool = False
+    size_bytes: int = 0
+    quantization: str = ""
+    backend: str = ""
     raw: Latency | None = None
     inline: Latency | None = None
     process: Latency | None = None
     memory_bytes: int | None = None
+    golden_off: float | None = None
     accuracy: float | None = None
     windows: int = 0
     trouble: str = ""
 
 
-def bench(bundle: Bundle, threads: Sequence[int], calls: int, clock: Clock) -> Iterator[Figures]:
-    """Each variant with each number of threads.
+class Case(NamedTuple):
+    """What is measured: a bundle of one variant, on what it is asked to run."""
+
+    bundle: Bundle
+    choice: Choice
+    requested: Requested
+    stray: bool = False
+
+
+def cases(bundle: Bundle, requested: Sequence[Requested] = (), beside: Sequence[Path] = ()) -> Iterator[Case]:
+    """Each variant on what it was made for; on each accelerator that a config asks for; and files from beside.
+
+    Of a file from beside, such as the float model that the bundle's was made of, the bundle is told to be content with
+    any golden vectors. Raises BundleFault if it cannot be read, or the bundle has nothing for what is requested.
+    """
+    for variant in bundle.variants:
+        alone = msgspec.structs.replace(bundle, variants=(variant,))
+        if variant.accelerator in ("cpu", "edgetpu"):
+            yield Case(alone, choices_for(alone, "auto")[0], "auto")
+    for asked in requested:
+        choice = choices_for(bundle, asked)[0]
+        yield Case(msgspec.structs.replace(bundle, variants=(choice.variant,)), choice, asked)
+    for file in beside:
+        try:
+            sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        except OSError as e:
+            raise BundleFault(f"it cannot be read ({e.strerror})", where=str(file)) from e
+        variant = Variant(file.name, file, sha256, "cpu")
+        content = Golden(bundle.golden.file, math.inf)
+        alone = msgspec.structs.replace(bundle, variants=(variant,), golden=content)
+        yield Case(alone, Choice(variant, CPU), "cpu", stray=True)
+
+
+def bench(cases: Iterable[Case], threads: Sequence[int], calls: int, clock: Clock) -> Iterator[Figures]:
+    """Each case with each number of threads.
 
     Raises BundleFault if the golden vectors cannot be read, StorageFault if the recording cannot.
     """
-    held_out = list(labelled_windows(bundle))
-    window = load_golden(bundle).inputs[0]
-    for variant in bundle.variants:
-        alone = msgspec.structs.replace(bundle, variants=(variant,))
-        for n in threads:
+    held_out: list[tuple[Float32Array, str]] | None = None
+    for case in cases:
+        if held_out is None:
+            held_out = list(labelled_windows(case.bundle))
+        for n in threads if case.choice.accelerator.is_cpu else threads[:1]:
+            blank = Figures(
+                variant=case.choice.variant.name,
+                accelerator=case.choice.accelerator.name,
+                threads=n,
+                stray=case.stray,
+            )
             try:
-                yield _measure(alone, variant, n, calls, clock, window, held_out)
+                yield _measure(case, blank, calls, clock, held_out)
             except (BundleFault, InferenceFault) as fault:
-                yield Figures(
-                    variant=variant.name, accelerator=variant.accelerator, threads=n, trouble=str(fault)
-                )
+                yield msgspec.structs.replace(blank, trouble=str(fault))
 
 
 def labelled_windows(bundle: Bundle) -> Iterator[tuple[Float32Array, str]]:
@@ -97,60 +150,71 @@ def labelled_windows(bundle: Bundle) -> Iterator[tuple[Float32Array, str]]:
 
 
 def _measure(
-    bundle: Bundle,
-    variant: Variant,
-    threads: int,
-    calls: int,
-    clock: Clock,
-    window: Float32Array,
-    held_out: list[tuple[Float32Array, str]],
+    case: Case, blank: Figures, calls: int, clock: Clock, held_out: list[tuple[Float32Array, str]]
 ) -> Figures:
     """In turns, so that whatever else the board does falls on all alike."""
-    here = Inline(bundle, "auto", clock, threads=threads)
-    child = Supervisor(bundle, "auto", clock, threads=threads)
-    try:
+    bundle, (variant, accelerator), threads = case.bundle, case.choice, blank.threads
+    golden = load_golden(bundle)
+    window = golden.inputs[0]
+    here = Inline(bundle, case.requested, clock, threads)
+    child = Supervisor(bundle, case.requested, clock, threads=threads)
+    with closing(here), closing(child):
         child.start()  # first: a model that crashes does it there
-        ways: dict[str, Callable[[], object]] = {"process": partial(_in_a_row(child), window)}
-        if variant.accelerator == "cpu":
+        status = child.status()
+        if status["got"] != accelerator.name:
+            raise AcceleratorFault(str(status["why"]))
+        ask = _in_a_row(child)
+        ways: dict[str, Callable[[], object]] = {"process": partial(ask, window)}
+        if accelerator.is_cpu:
             here.start()
             ways["inline"] = partial(_in_a_row(here), window)
             if (raw := _raw(variant, threads)) is not None:
                 ways["raw"] = raw
-        times_us: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(_ROUNDS):
-            for way, call in ways.items():
-                times_us[way] += _times_us(call, max(calls // _ROUNDS, 1), clock)
-        ask = _in_a_row(child)
+        times_us = {way: _latency(times) for way, times in _in_turns(ways, calls, clock).items()}
         right = [bundle.task.read(ask(values).scores).label == label for values, label in held_out]
-        return Figures(
-            variant=variant.name,
-            accelerator=variant.accelerator,
-            threads=threads,
-            raw=_latency(times_us.get("raw")),
-            inline=_latency(times_us.get("inline")),
-            process=_latency(times_us["process"]),
+        stream = _in_a_row(child, "golden")
+        scores = np.array([stream(one).scores for one in golden.inputs])
+        return msgspec.structs.replace(
+            blank,
+            **times_us,
+            size_bytes=variant.file.stat().st_size,
+            quantization=describe(variant.read()).quantization if _is_tflite(variant) else "",
+            backend=str(status["backend"]),
             memory_bytes=_memory_bytes(child),
+            golden_off=float(np.abs(scores - golden.outputs).max()),
             accuracy=sum(right) / len(right) if right else None,
             windows=len(right),
         )
-    finally:
-        here.close()
-        child.close()
 
 
-def _latency(times_us: list[float] | None) -> Latency | None:
-    return Latency(*np.percentile(times_us, _PERCENTILES).tolist()) if times_us else None
+def _in_turns(ways: dict[str, Callable[[], object]], calls: int, clock: Clock) -> dict[str, list[float]]:
+    """So many times of each in µs; of a slow model fewer, so that none takes much longer than `MOST_S`."""
+    slowest_us = max(_times_us(call, 1, clock)[0] for call in ways.values())
+    a_round = max(min(calls, round(MOST_S * 1e6 / max(slowest_us, 1))) // _ROUNDS, 1)
+    times_us: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(_ROUNDS):
+        for way, call in ways.items():
+            times_us[way] += _times_us(call, a_round, clock)
+    return times_us
 
 
-def _in_a_row(engine: Engine) -> Callable[[Float32Array], Answer]:
+def _latency(times_us: list[float]) -> Latency:
+    return Latency(*np.percentile(times_us, _PERCENTILES).tolist())
+
+
+def _in_a_row(engine: Engine, stream: str = "bench") -> Callable[[Float32Array], Answer]:
     """Ask for window after window of one stream: a model with a state goes on from each to the next."""
     numbers = count()
-    return lambda values: engine.predict(values, "bench", next(numbers))
+    return lambda values: engine.predict(values, stream, next(numbers))
+
+
+def _is_tflite(variant: Variant) -> bool:
+    return variant.file.suffix.lower() == TFLITE
 
 
 def _raw(variant: Variant, threads: int) -> Callable[[], object] | None:
     """None for what is no .tflite file, or has a shape that only our path settles."""
-    if not variant.name.endswith(".tflite"):
+    if not _is_tflite(variant):
         return None
     with quiet_stderr():
         interpreter = find_runtime().interpreter(model_content=variant.read(), num_threads=threads)

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import msgspec
@@ -31,13 +31,22 @@ from edgeagent.inference.draft import Answers, Shape, draft, shape_of
 from edgeagent.inference.listing import rows, write_table
 from edgeagent.inference.supervisor import Supervisor
 
-if TYPE_CHECKING:
-    from edgeagent.agent.model_bench import Figures
-
 _COLOURS = {"ok": "green", "fault": "red", "skipped": "yellow"}
 
 _bundle = click.argument("bundle")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
+
+
+class Counts(click.ParamType[list[int]]):
+    """`1,2,4`."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        words = [word.strip() for word in value.split(",")]
+        if not all(word.isdecimal() and int(word) > 0 for word in words):
+            self.fail(f"{value!r}: expected numbers from 1, by commas", param, ctx)
+        return [int(word) for word in words]
 
 
 @click.group(name="model", help=__doc__)
@@ -278,37 +287,47 @@ def _numbers(option: str, words: str) -> list[float]:
 
 @command.command(name="bench")
 @_bundle
-@click.option("--threads", default="1", show_default=True, help='How many, each in turn: "1,2,4".')
+@click.option("--threads", type=Counts(), help='How many, each in turn: "1,2"; default: as the cores allow.')
 @click.option("--calls", type=click.IntRange(min=10), default=1000, show_default=True, help="Of each way.")
+@click.option(
+    "--beside",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A .tflite file to compare with, such as the float model that this one was made of.",
+)
+@click.option(
+    "-c", "--config", type=click.Path(path_type=Path), help="A config: its accelerators are measured too."
+)
+@click.option("--write", is_flag=True, help="Write what is recommended into that config; comments stay.")
 @_json
-def bench_(bundle: str, threads: str, calls: int, as_json: bool) -> int:
-    """Latency by variant and threads on this board, memory, and accuracy on the bundle's own recording.
+def bench_(
+    bundle: str,
+    threads: list[int] | None,
+    calls: int,
+    beside: tuple[Path, ...],
+    config: Path | None,
+    *,
+    write: bool,
+    as_json: bool,
+) -> int:
+    """Latency by variant, threads and accelerator on this board, memory, and accuracy on the bundle's own recording.
 
-    Percentiles in microseconds: raw is the bare runtime, inline and process are the two kinds of isolation.
+    raw is the bare runtime, inline and process are the two kinds of isolation. What is recommended is the quickest
+    that a config can ask for, without losing accuracy; more threads must save a fifth.
     """
-    from edgeagent.agent.model_bench import bench
+    from edgeagent.cli._bench import run
 
-    counts = _list(threads)
-    if not counts or not all(count.isdecimal() and int(count) > 0 for count in counts):
-        raise click.UsageError(f"--threads {threads!r}: expected numbers from 1, by commas")
-    measured = list(bench(load_bundle(_folder(bundle)), [int(count) for count in counts], calls, RealClock()))
-    click.echo(_encoded({"figures": measured}) if as_json else "\n".join(map(_figures, measured)))
-    return OK if any(not one.trouble for one in measured) else FAULTS
-
-
-def _figures(one: Figures) -> str:
-    name = click.style(f"{one.variant} for {one.accelerator}, threads {one.threads}", bold=True)
-    if one.trouble:
-        return f"{name}\n  {one.trouble}"
-    lines = [name, f"  {'us':<8}{'p50':>9}{'p90':>9}{'p99':>9}"]
-    for way, latency in (("raw", one.raw), ("inline", one.inline), ("process", one.process)):
-        if latency is not None:
-            lines.append(f"  {way:<8}{latency.p50:9.1f}{latency.p90:9.1f}{latency.p99:9.1f}")
-    if one.memory_bytes is not None:
-        lines.append(f"  worker  {one.memory_bytes / 1e6:.1f} MB (PSS)")
-    if one.accuracy is not None:
-        lines.append(f"  right   {one.accuracy:.1%} of {one.windows} windows of the bundle's recording")
-    return "\n".join(lines)
+    if write and config is None:
+        raise click.UsageError("--write needs a config: -c FILE")
+    return run(
+        _folder(bundle),
+        threads=threads,
+        calls=calls,
+        beside=beside,
+        config=config,
+        write=write,
+        as_json=as_json,
+    )
 
 
 # --- schema -------------------------------------------------------------------------------------------

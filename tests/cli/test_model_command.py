@@ -132,10 +132,98 @@ def test_bench_of_a_bundle_without_a_recording_leaves_accuracy_out(
     activity: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(activity / "recording")
-    assert main(["model", "bench", "mine", "--calls", "10"]) == OK
+    assert main(["model", "bench", "mine", "--calls", "10", "--threads", "1"]) == OK
     out = capsys.readouterr().out
-    assert re.search(r"process +[\d.]+ +[\d.]+ +[\d.]+\n  worker +[\d.]+ MB", out)
+    assert re.search(
+        r"process +[\d.]+ [um]s +[\d.]+ [um]s +[\d.]+ [um]s\n +worker [\d.]+ MB, off golden 0.0", out
+    )
+    assert re.search(
+        r"\nrecommended: accelerator: cpu, threads: 1\n  cpu with 1 thread takes [\d.]+ [um]s\n", out
+    )
     assert "right" not in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_bench_compares_with_a_model_beside_the_bundle_and_does_not_recommend_it(
+    activity: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(activity / "activity_int8.tflite", "other.tflite")
+    shutil.rmtree(activity / "recording")
+    beside = ["--beside", "other.tflite", "--calls", "10", "--threads", "1", "--json"]
+    assert main(["model", "bench", "mine", *beside]) == OK
+    report = json.loads(capsys.readouterr().out)
+    own, other = report["figures"]
+    assert (own["variant"], own["stray"]) == ("activity_int8.tflite", False)
+    assert (other["variant"], other["stray"], other["quantization"]) == ("other.tflite", True, "int8")
+    assert report["recommendation"]["variant"] == "activity_int8.tflite"
+    assert main(["model", "bench", "mine", "--beside", "missing.tflite"]) == FAULTS
+    assert "missing.tflite: it cannot be read" in capsys.readouterr().err
+
+
+CONFIG = """\
+# press 7, hall 2: do not move
+device: {id: press-07}
+state: state
+sensors:
+    imu: {driver: mpu6050, bus: "fake:mpu6050", rate: 50 Hz}   # on the bearing
+models:
+    motion: {bundle: ./mine, accelerator: auto}  # as trained in May
+pipelines:
+    p: {input: imu, model: motion}
+rules:
+    fast:
+        when: p.label == "row" and p.score > 0.9
+        do:
+          - event: {severity: warning, message: "rows {p.score:.2f}, and this line is longer than most would wrap it"}
+"""
+
+
+def test_bench_writes_what_it_recommends_into_the_config_and_every_comment_stays(
+    activity: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(activity / "recording")
+    config = Path("agent.yaml")
+    config.write_text(CONFIG)
+    config.chmod(0o640)
+    assert (
+        main(["model", "bench", "mine", "--calls", "10", "--threads", "1", "-c", "agent.yaml", "--write"])
+        == OK
+    )
+    assert "agent.yaml: motion accelerator: cpu, threads: 1" in capsys.readouterr().out
+    wanted = CONFIG.replace("accelerator: auto}", "accelerator: cpu, threads: 1}")
+    assert config.read_text() == wanted
+    assert config.stat().st_mode & 0o777 == 0o640
+    assert sorted(path.name for path in Path().iterdir() if path.name.startswith(".")) == []
+
+
+def test_bench_with_a_config_that_does_not_have_the_bundle_says_what_it_has(
+    activity: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("agent.yaml").write_text(CONFIG.replace("bundle: ./mine", "bundle: activity"))
+    assert main(["model", "bench", "mine", "--calls", "10", "-c", "agent.yaml"]) == FAULTS
+    assert (
+        "no model of it is the bundle in mine; expected one of its models: motion (activity)"
+        in capsys.readouterr().err
+    )
+    assert main(["model", "bench", "mine", "--write"]) == USAGE
+
+
+def test_bench_measures_the_accelerator_that_a_config_asks_for_and_says_why_it_cannot(
+    activity: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(activity / "recording")
+    external = "{external: {library: /opt/libvx.so, options: {cache: 1}}}"
+    Path("agent.yaml").write_text(CONFIG.replace("accelerator: auto", f"accelerator: {external}"))
+    assert (
+        main(["model", "bench", "mine", "--calls", "10", "--threads", "1", "-c", "agent.yaml", "--json"])
+        == OK
+    )
+    report = json.loads(capsys.readouterr().out)
+    cpu, npu = report["figures"]
+    assert cpu["process"]["p50"] > 0
+    assert (npu["accelerator"], npu["process"]) == ("external:libvx.so", None)
+    assert "/opt/libvx.so: cannot open shared object file" in npu["trouble"]
+    assert report["recommendation"]["accelerator"] == "cpu"
 
 
 def test_bench_tells_why_a_variant_cannot_be_measured(
