@@ -49,7 +49,8 @@ class RealClock:
         time.sleep(max(seconds, 0.0))
 
     def wait(self, event: Event, until_ns: int) -> bool:
-        return event.wait(max(self.real_s(until_ns - self.now_ns()), 0.0))
+        left_s = self.real_s(until_ns - self.now_ns())
+        return event.wait(left_s) if left_s > 0 else event.is_set()
 
     def real_s(self, duration_ns: int) -> float:
         return duration_ns / NS_PER_S

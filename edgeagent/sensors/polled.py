@@ -19,6 +19,7 @@ from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Layout
 from edgeagent.timebase import Clock
 
 GATHER_S = 0.05  # rows of this time go into one block
+RASTER_S = 0.02  # deadlines lie on multiples of this or of the period, so that one wake-up serves many sensors
 REMEMBERED = 1000  # readings, for jitter and true rate
 BAD_IN_A_ROW = 10
 AVERAGED = 50  # readings, for how long they take
@@ -183,15 +184,16 @@ class Grid:
 
     def __init__(self, rate_hz: float) -> None:
         self._period_ns = NS_PER_S / rate_hz
+        self._raster_ns = min(self._period_ns, RASTER_S * NS_PER_S)
         self._zero_ns: int | None = None
         self._next = 0
         self._now = self._last = -1  # the deadline being served, and the last one delivered
         self.missed = 0
 
     def restart(self, ready_ns: int) -> int:
-        """The first deadline at or after a time; the very first one lies right there."""
+        """The first deadline at or after a time; the very first one lies on the raster, by the clock."""
         if self._zero_ns is None:
-            self._zero_ns = ready_ns
+            self._zero_ns = round(math.ceil(ready_ns / self._raster_ns) * self._raster_ns)
         self._next = max(self._next, math.ceil((ready_ns - self._zero_ns) / self._period_ns))
         return self.next_ns()
 

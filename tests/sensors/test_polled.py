@@ -89,6 +89,16 @@ def test_samples_lie_on_the_grid_of_the_rate(clock: VirtualClock, rate_hz: float
     assert np.abs(t_ns - grid_ns).max() <= 1
 
 
+def test_sensors_of_one_rate_that_are_opened_one_after_the_other_are_read_in_one_wake_up(
+    clock: VirtualClock,
+) -> None:
+    sensors = []
+    for _ in range(5):
+        clock.sleep_s(0.004)
+        sensors.append(polled(clock, Counter(clock), 10))
+    assert {sensor.due_ns() for sensor in sensors} == {3 * NS_PER_S + 20 * MS}
+
+
 def test_a_sample_bears_the_middle_of_its_reading(clock: VirtualClock) -> None:
     (block, *_) = run(polled(clock, Counter(clock, took_s=0.010), 1), clock, 0.5)
     assert block.t_mono_ns[0] == 3 * NS_PER_S + 5 * MS

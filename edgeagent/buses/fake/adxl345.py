@@ -59,7 +59,8 @@ class Adxl345(ByteRegisters):
             return
         rate_hz = 3200 / 2 ** (15 - (self.registers[BW_RATE] & 0x0F))
         due = int((self.clock.now_ns() - self._since_ns) * rate_hz // NS_PER_S)
-        for k in range(max(self._taken, due - FIFO_SAMPLES - 1), due):
+        kept = FIFO_SAMPLES + 1 if self.registers[FIFO_CTL] & STREAM else 1
+        for k in range(max(self._taken, due - kept), due):
             self._push(struct.pack("<3h", *(self._clipped(c) for c in self.converted(self._first + k))))
         self._taken = max(due, self._taken)
 
