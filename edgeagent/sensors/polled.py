@@ -19,7 +19,7 @@ from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Layout
 from edgeagent.timebase import Clock
 
 GATHER_S = 0.05  # rows of this time go into one block
-RASTER_S = 0.02  # deadlines lie on multiples of this or of the period, so that one wake-up serves many sensors
+RASTER_S = 0.02  # of the deadlines, or the period: one wake-up serves many sensors
 REMEMBERED = 1000  # readings, for jitter and true rate
 BAD_IN_A_ROW = 10
 AVERAGED = 50  # readings, for how long they take
