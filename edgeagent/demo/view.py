@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping
+from os.path import relpath
+from pathlib import Path
+from shutil import which
 
 from rich.console import Console
 from rich.live import Live
@@ -18,6 +22,12 @@ from edgeagent.demo.summary import CHECKED, Summary
 
 _LINE_EVERY_S = 5.0
 _NETWORK = {"up": "", "away": "NETWORK AWAY", "draining": "network back", "drained": "all delivered"}
+
+
+def _us() -> str:
+    """How edgeagent is called from here: `make demo` has it in `.venv`, where no PATH finds it."""
+    beside = Path(sys.executable).with_name("edgeagent")
+    return "edgeagent" if which("edgeagent") else shlex.quote(min(str(beside), relpath(beside), key=len))
 
 
 class View:
@@ -66,7 +76,7 @@ class View:
         say(table(summary, wrong))
         say(records(summary, wrong))
         say(f"\n   dataset     {summary.dataset}", soft_wrap=True)
-        say(f"   look at it  edgeagent collector --summary {shlex.quote(summary.dataset)}\n", soft_wrap=True)
+        say(f"   look at it  {_us()} collector --summary {shlex.quote(summary.dataset)}\n", soft_wrap=True)
         if kills := len(self._seen.kills_s):
             say(
                 f" ↻ the agent was killed {times(kills)}; records, relay and outage are counted over all of it,"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import sys
 from copy import deepcopy
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,6 +21,13 @@ from edgeagent.demo.scene import Moment
 from edgeagent.demo.screen import screen
 from edgeagent.demo.summary import Summary, faults
 from edgeagent.demo.view import View
+
+
+@pytest.fixture(autouse=True)
+def on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is found, as after an installation."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+
 
 SIZES = [(80, 24), (120, 36)]
 LABELS = ("pendulum", "abduction", "elevation", "inward", "outward", "trapezius", "row")
@@ -300,6 +309,16 @@ def test_the_summary_names_every_key_with_its_value_in_eighty_columns() -> None:
     assert f"edgeagent collector --summary {SUMMARY.dataset}" in text
     assert text.count("✔") == 5
     assert "✘" not in text
+
+
+def test_the_command_that_looks_at_the_dataset_works_where_edgeagent_is_on_no_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.chdir(Path(sys.executable).parents[1])
+    on = console(80, 24)
+    View(quiet=False, console=on).show_summary(SUMMARY, {})
+    assert "  bin/edgeagent collector --summary" in printed(on)
 
 
 def test_what_is_wrong_is_crossed_and_said_in_words() -> None:
