@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -38,8 +39,19 @@ def make_folder(folder: Path) -> None:
             f"the folder cannot be made ({e.strerror})",
             where=str(folder),
             expected="a folder that this user may write",
-            hint="Give the agent's user the folder, or set `state:` in the config",
+            hint=_cure(e),
         ) from e
+
+
+def _cure(error: OSError) -> str:
+    if error.errno == errno.EROFS:
+        return (
+            "Linux makes a disk read-only after errors: look at `dmesg`, check the card, "
+            "and mount it writable (`sudo mount -o remount,rw /`)"
+        )
+    if error.errno == errno.ENOSPC:
+        return "The disk is full: delete what is not needed (`df -h` shows how full)"
+    return "Give the agent's user the folder, or set `state:` in the config"
 
 
 class Lock:
@@ -58,7 +70,7 @@ class Lock:
                 f"the lock cannot be opened ({e.strerror})",
                 where=str(path),
                 expected="a state folder that this user may write",
-                hint="Give the agent's user the folder, or set `state:` in the config",
+                hint=_cure(e),
             ) from e
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,7 +80,7 @@ class Lock:
             raise StorageFault(
                 f"another agent uses this state folder (pid {holder.strip()})",
                 where=str(path),
-                hint="Stop that one (`systemctl stop edgeagent`), or give this one a `state:` of its own",
+                hint="Stop that one (`sudo systemctl stop edgeagent`), or give this one a `state:` of its own",
             ) from e
         os.ftruncate(self._fd, 0)
         os.write(self._fd, f"{os.getpid()}\n".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -43,6 +44,20 @@ def test_a_folder_in_whose_place_a_file_lies_is_told_with_its_cure(tmp_path: Pat
     (tmp_path / "file").touch()
     with pytest.raises(StorageFault, match="set `state:` in the config"):
         make_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"), [(errno.EROFS, "remount,rw"), (errno.ENOSPC, "df -h"), (errno.EACCES, "set `state:`")]
+)
+def test_a_state_folder_that_cannot_be_written_says_what_would_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, cure: str
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StorageFault, match=cure):
+        Lock(tmp_path)
 
 
 def test_a_status_is_whole_or_not_there(tmp_path: Path) -> None:
