@@ -128,7 +128,8 @@ def _told(found: dict[str, Any], config: Config) -> Iterator[str]:
             yield f"card      {_size(pace['written_bytes'])} a day are written to it by the agent, at this rate"
     if found.get("sparing"):
         yield "          more than outbox.card_per_day: what is no event may wait 30 s, and is at risk so long"
-    yield f"flush     {flush_s:g} s: at a power cut up to that much of what is no event is lost. {_trade(flush_s)}"
+    yield f"flush     {flush_s:g} s: a power cut can cost so much of what came last, but no event."
+    yield f"          {_trade(flush_s)}"
 
 
 def _trade(flush_s: float) -> str:
@@ -155,6 +156,9 @@ def list_(path: Path, limit: int, kind: str | None, *, refused: bool, as_json: b
     """What waits, in the order in which it will be sent."""
     with _desk(require(load(path))) as desk:
         found = desk("list", limit=limit, kind=kind, refused=refused)
+    if not found and not as_json:
+        what = f"of kind {kind} " if kind else ""
+        print(f"nothing {what}{'was refused' if refused else 'waits'}", file=sys.stderr)
     for one in found:
         if as_json:
             print(json.dumps(one))
@@ -176,7 +180,10 @@ def show(record_id: str, path: Path) -> int:
     with _desk(require(load(path))) as desk:
         found = desk("show", id=record_id)
     if found is None:
-        print(f"edgeagent: no record {record_id} waits or was refused", file=sys.stderr)
+        print(
+            f"edgeagent: no record {record_id} waits or was refused: edgeagent outbox list shows those that do",
+            file=sys.stderr,
+        )
         return FAULTS
     record = msgspec.msgpack.decode(base64.b64decode(found))
     print(json.dumps(record, indent=2, default=lambda data: f"<{len(data)} bytes>"))

@@ -68,7 +68,7 @@ def test_the_status_says_what_waits_and_what_the_flush_time_trades(
     assert "waiting   12 (2 event, 10 prediction)" in text
     assert "refused   1: edgeagent outbox list --refused" in text
     assert "of 1.0 GB" in text
-    assert "flush     1 s: at a power cut up to that much of what is no event is lost" in text
+    assert "flush     1 s: a power cut can cost so much of what came last, but no event" in text
     assert "outbox: {flush: 5 s}" in text
 
 
@@ -82,6 +82,19 @@ def test_the_list_is_in_the_order_of_sending(site: Site, capsys: pytest.CaptureF
         for line in said(capsys, site, "list", "--kind", "event", "--json").splitlines()
     ]
     assert kinds == ["event"] * 2
+
+
+def test_an_empty_list_says_so_to_people(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    with outbox(site):
+        pass
+    for arguments, words in (
+        ([], "nothing waits"),
+        (["--kind", "event"], "nothing of kind event waits"),
+        (["--refused"], "nothing was refused"),
+    ):
+        assert main(["outbox", "list", *arguments, "-c", str(site.config)]) == OK
+        told = capsys.readouterr()
+        assert (told.out, told.err) == ("", f"{words}\n")
 
 
 def test_a_refused_record_is_listed_with_its_reason_shown_and_tried_again(
