@@ -65,10 +65,12 @@ class StorageFault(Fault, OSError):
 class UpstreamFault(Fault, ConnectionError):
     """An upstream is away, slow or refuses; what was sent is kept.
 
-    `retry_after_s` is how long it has asked to be left alone.
+    `retry_after_s` is how long it has asked to be left alone; `may_be_a_record` says that it is there, and that
+    what was sent may be what it fails at.
     """
 
     retry_after_s = 0.0
+    may_be_a_record = False
 
 
 class Bug(RuntimeError):

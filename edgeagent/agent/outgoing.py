@@ -29,14 +29,14 @@ from edgeagent.config.schema import Config, LinkBudget
 from edgeagent.errors import Fault, StorageFault, UpstreamFault
 from edgeagent.health.progress import Progress
 from edgeagent.outbox.counts import Counters
-from edgeagent.outbox.dispatch import Queued
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.pace import Pace, Reading, written_bytes
 from edgeagent.outbox.writer import Writer
 from edgeagent.records import NS_PER_S, Draft, Kind, Priority
 from edgeagent.timebase import Clock, boot_id
-from edgeagent.upstream import Sink
+from edgeagent.upstream import Queued, Sink
 from edgeagent.upstream.link import Link
+from edgeagent.upstream.suspects import Suspects
 from edgeagent.upstream.sync import Backoff, sync_once
 
 log = logging.getLogger(__name__)
@@ -168,6 +168,7 @@ class Sender:
         self.name, self.sink = name, sink
         self._loop, self._clock, self._boot_id = loop, clock, boot
         self._backoff = Backoff(random.random)
+        self._suspects, self._taken = Suspects(), list[str]()
         self._wake = Event()
         self._stop = False
         self._only, self._budget = only, budget or LinkBudget()
@@ -181,11 +182,14 @@ class Sender:
 
     # The outbox, through the writer's thread: what `sync_once` needs of a queue.
 
-    def take(self, upstream: str, max_records: int, max_bytes: int, least: Priority) -> list[Queued]:
+    def take(self, upstream: str, max_records: int, max_bytes: int, least: Priority) -> Sequence[Queued]:
         """What is asked for just before a reload took the upstream away is nothing."""
-        return self._loop.ask(
-            lambda outbox: [] if self._stop else outbox.take(upstream, max_records, max_bytes, least)
+        bounds = max_records, max_bytes, least
+        taken = self._loop.ask(
+            lambda outbox: [] if self._stop else self._suspects.take(outbox, upstream, *bounds)
         )
+        self._taken = [queued.id for queued in taken]
+        return taken
 
     def settle(
         self, upstream: str, accepted: Collection[int], rejected: Mapping[int, str], kept: Collection[int]
@@ -241,9 +245,13 @@ class Sender:
         except UpstreamFault as fault:
             if probed:  # it is there, and the batch was too much for it
                 link.failed()
+                if fault.may_be_a_record:
+                    self._suspects.failed(self._taken, fault.what)
             self._failed(fault)
             return fault.retry_after_s + self._backoff.failed()
         link.worked(report.bytes_sent, report.bytes_settled, self._clock.now_ns() - self._began_ns)
+        if report.accepted:
+            self._suspects.worked()
         self._worked()
         return None if report.sent else _IDLE_NS / NS_PER_S
 

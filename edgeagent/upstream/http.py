@@ -41,6 +41,7 @@ _IN_ZSTD: Mapping[str, str] = MappingProxyType({"Content-Encoding": "zstd"})
 _MAX_ANSWER_BYTES = 4_000_000
 _MAX_DIGITS = 16
 _OK, _NO_BATCH, _TOO_LARGE, _UNKNOWN_CODING = 200, 400, 413, 415
+_FAILS_AT_IT = (400, 422, 500)
 _OUR_CLOCK = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED
 _LONGEST_RETRY_S = 6 * 3600.0  # whatever a receiver asks for
 
@@ -299,6 +300,7 @@ class Http:
         said = answer[:200].decode("utf-8", "replace").strip()
         fault = self._fault(f"{what} ({status}{': ' + said if said else ''})", hint=hint)
         fault.retry_after_s = _retry_after_s(headers)
+        fault.may_be_a_record = status in _FAILS_AT_IT
         return fault
 
     def _fault(self, what: str, hint: str = "") -> UpstreamFault:

@@ -112,3 +112,48 @@ def test_a_second_outage_in_the_midst_of_a_drain_is_probed_like_the_first(loop: 
     with_records = [at_s for at_s, records in sink.asked if records]
     assert len(with_records) == 2 + RECORDS // LIMITS.max_records, "one batch in vain an outage"
     assert loop.ask(Outbox.counters).by_upstream["fleet"]["delivered"] == RECORDS
+
+
+class Brittle(Far):
+    """Answers, and fails with a 500 at any batch in which one of these is."""
+
+    def __init__(self, clock: Clock, *poison: str) -> None:
+        super().__init__(clock)
+        self.poison, self.taken = set(poison), list[str]()
+
+    def send(self, batch: Mapping[str, bytes]) -> Result:
+        self.asked.append((self._clock.now_ns() / NS_PER_S, len(batch)))
+        if self.poison & batch.keys():
+            fault = UpstreamFault("it fails (500)")
+            fault.may_be_a_record = True
+            raise fault
+        self.taken += batch
+        return Result(accepted=frozenset(batch))
+
+
+@pytest.mark.parametrize("poisoned", [(1,), (300,), (1, 2), (499, 500, 3000, RECORDS)])
+def test_a_record_at_which_a_receiver_fails_is_set_apart_and_the_others_arrive(
+    loop: WriterLoop, poisoned: tuple[int, ...]
+) -> None:
+    clock = VirtualClock()
+    poison = {f"d/{'0' * 12}/{seq}" for seq in poisoned}
+    sink = Brittle(clock, *poison)
+    live(loop, clock, {"fleet": sink}, 1200)
+    loop.put(drafts(20, Priority.HEALTH, "health"))  # the last one has no other behind it until more is made
+    while loop.unwritten:
+        loop.ask(lambda outbox: None)
+    live(loop, clock, {"fleet": sink}, 2400)
+    assert len(sink.taken) == len(set(sink.taken)) == RECORDS + 20 - len(poison)
+    refused = loop.ask(Outbox.quarantined)
+    assert {one.id for one in refused} == poison
+    assert {one.reason for one in refused} == {"the receiver takes others, and fails at it: it fails (500)"}
+
+
+def test_a_receiver_that_fails_at_everything_has_nothing_set_apart(loop: WriterLoop) -> None:
+    clock = VirtualClock()
+    sink = Brittle(clock, *(f"d/{'0' * 12}/{seq}" for seq in range(1, RECORDS + 1)))
+    live(loop, clock, {"fleet": sink}, HOUR_S)
+    assert loop.ask(Outbox.quarantined) == []
+    sink.poison.clear()
+    live(loop, clock, {"fleet": sink}, 2 * HOUR_S)
+    assert len(sink.taken) == len(set(sink.taken)) == RECORDS

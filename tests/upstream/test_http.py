@@ -106,6 +106,16 @@ def test_how_long_a_receiver_asks_to_be_left_alone_is_understood(
     assert caught.value.retry_after_s == asked_s
 
 
+@pytest.mark.parametrize(
+    ("status", "may_be"),
+    [(400, True), (422, True), (500, True), (401, False), (429, False), (503, False), (507, False)],
+)
+def test_only_an_answer_that_may_be_about_a_record_makes_one_suspect(status: int, *, may_be: bool) -> None:
+    with scripted(answer(status)) as server, pytest.raises(UpstreamFault) as caught:
+        sink(server.url).send(BATCH)
+    assert caught.value.may_be_a_record == may_be
+
+
 def test_a_redirect_is_not_followed_and_names_the_new_address() -> None:
     with scripted(FINE) as elsewhere, scripted(answer(307, b"", f"Location: {elsewhere.url}/x")) as server:
         words = trouble(server.url, token=Secret("clear", TOKEN))
