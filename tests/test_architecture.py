@@ -107,7 +107,7 @@ DEEDS = {
             "os.popen",
             "*.ProcessPoolExecutor",
         ),
-        ("edgeagent/inference/supervisor.py", "edgeagent/demo/*"),
+        ("edgeagent/inference/supervisor.py", "edgeagent/demo/*", "edgeagent/collector/loadtest.py"),
     ),
     "prints": Deed(("print",), ("edgeagent/cli/*", "edgeagent/demo/*")),
 }

@@ -6,12 +6,17 @@ import resource
 import signal
 import ssl
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
+from typing import TYPE_CHECKING
 
 import click
 
-from edgeagent.cli import FAULTS, OK
+from edgeagent.cli import FAULTS, OK, Duration
 from edgeagent.errors import ConfigFault
+
+if TYPE_CHECKING:
+    from edgeagent.collector.loadtest import Plan, Report
 
 _EPILOG = "Devices send to it with  upstream: {fleet: {http: {url: URL}}}"
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -143,3 +148,45 @@ def pack(dataset: Path) -> None:
     click.echo(
         f"{done.records} records of {done.days} days and {done.shards} shards written to {dataset}/packed"
     )
+
+
+@command.command()
+@click.argument("url", required=False)
+@click.option("--devices", type=click.IntRange(1), default=1000, show_default=True, help="How many devices.")
+@click.option("--batches", type=click.IntRange(1), default=6, show_default=True, help="Of each device.")
+@click.option("--records", type=click.IntRange(1, 500), default=20, show_default=True, help="In each batch.")
+@click.option(
+    "--every", type=Duration(), default="10s", show_default=True, help="A batch each; 0s: without a pause."
+)
+@click.option("--token-file", type=_FILE, help=f"For URL: {_TOKENS[0].lower()}{_TOKENS[1:]}")
+def loadtest(
+    url: str | None, devices: int, batches: int, records: int, every: float, token_file: Path | None
+) -> int:
+    """Send a simulated fleet's records to the collector at URL, or to one of its own."""
+    from edgeagent.collector.loadtest import Plan, own_collector, run
+    from edgeagent.collector.tokens import Tokens, read_tokens
+
+    plan = Plan(devices, batches, records, every)
+    _allow_many_connections()
+    if url:
+        return _print_load(plan, run(url, read_tokens(token_file) if token_file else Tokens(), plan))
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        with own_collector(folder, devices) as (own_url, tokens):
+            return _print_load(plan, run(own_url, tokens, plan, folder / "dataset"))
+
+
+def _print_load(plan: Plan, found: Report) -> int:
+    p50, p99, most = (1000 * found.percentile_s(share) for share in (0.5, 0.99, 1.0))
+    rate = plan.total / found.seconds
+    click.echo(
+        f"sent     {plan.total} records of {plan.devices} devices in {found.seconds:.1f} s: {rate:.0f} a second"
+    )
+    click.echo(
+        f"answers  {len(found.answers_s)}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, the slowest {most:.0f} ms"
+    )
+    click.echo(f"repeated {found.repeated} attempts that failed")
+    click.echo(f"lost     {found.lost}")
+    seen = "not seen: the dataset is there, not here" if found.doubled is None else found.doubled
+    click.echo(f"doubled  {seen}")
+    return FAULTS if found.lost or found.doubled else OK

@@ -7,6 +7,7 @@
     uploads.py  Uploads  large records that come in pieces
     carried.py           archives of devices without a network, and their receipts
     pack.py              the folder as Parquet and WebDataset shards
+    loadtest.py          a simulated fleet
 
 Never imported by the agent.
 """

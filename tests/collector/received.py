@@ -17,7 +17,7 @@ import numpy as np
 
 from edgeagent.collector.dataset import lines, records_folder
 from edgeagent.collector.server import Server
-from edgeagent.collector.store import Store
+from edgeagent.collector.store import Store, utc
 from edgeagent.records import Channel, Float32Array, encode_raw
 
 RUN = "0123456789ab"
@@ -70,8 +70,9 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def collector(folder: Path, **options: Any) -> Iterator[Server]:
-    """A collector in this process."""
-    with Server(Store(folder), "127.0.0.1", options.pop("port", 0), **options) as server:
+    """A collector in this process; `now` is its clock."""
+    store = Store(folder, options.pop("now", utc))
+    with Server(store, "127.0.0.1", options.pop("port", 0), **options) as server:
         thread = Thread(target=lambda: server.serve_forever(poll_interval=0.01))
         thread.start()
         try:
