@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from edgeagent.records import Float32Array
 
 _LARGE = 10_000
+# Of no dimension, or whole: to an operation on 600 values NumPy's own scalars add 0.4 us, and it takes 0.8.
+_NOTHING, _ONE = np.array(0, np.float32), np.array(1, np.float32)
 _TYPES = ("int8", "uint8", "int16", "float16", "float32")
 
 
@@ -82,8 +84,8 @@ class Tensor(NamedTuple):
 
 def scale(values: Any, mean: Any, std: Any, out: Any = None) -> Any:
     """x' = (x - mean) / std: what training does with `input.scaling`, too."""
-    scaled = np.subtract(values, mean, out=out)
-    return np.divide(scaled, std, out=scaled)
+    scaled = np.subtract(values, mean, out)
+    return np.divide(scaled, std, scaled)
 
 
 class Encoder:
@@ -114,42 +116,44 @@ class Encoder:
         self._is_clipped = np.empty(shape, np.bool_)
         self._tensor = np.empty(tensor.shape, tensor.dtype)
         self._flat = self._tensor.reshape(shape)
-        self._limits = _limits(tensor.dtype)
+        self._limits = _limits(tensor.dtype, shape)
         self._is_integer = tensor.dtype.kind in "iu"
-        self._inverse_scale, self._zero_point = np.float32(1), np.float32(0)
+        self._inverse_scale, self._zero_point = _ONE, _NOTHING
         if tensor.scales:
             scale, self._zero_point = _scale_and_zero(tensor, shape)
-            self._inverse_scale = np.float32(1) / scale
+            self._inverse_scale = np.asarray(_ONE / scale)
 
     def encode(self, values: Float32Array) -> Any:
         """The tensor for float32[samples, channels], none of them NaN; `clipped` tells how many were beyond it."""
         taken = values if self._columns is None else values[:, self._columns]
         x = scale(taken, self._mean, self._std, self._scaled)
         if self._is_integer:
-            np.multiply(x, self._inverse_scale, out=x)
-            np.rint(x, out=x)
-            np.add(x, self._zero_point, out=x)
+            np.multiply(x, self._inverse_scale, x)
+            np.rint(x, x)
+            np.add(x, self._zero_point, x)
         self.clipped = 0
         if self._limits is not None and not self._fits(x):
-            np.maximum(x, self._limits[0], out=self._kept)  # np.clip takes 21 us for what these do in 6
-            np.minimum(self._kept, self._limits[1], out=self._kept)
-            np.not_equal(x, self._kept, out=self._is_clipped)
+            low, high = self._limits
+            np.maximum(x, low, out=self._kept)  # np.clip takes 21 us for what these do in 5
+            np.minimum(self._kept, high, out=self._kept)
+            np.not_equal(x, self._kept, self._is_clipped)
             self.clipped = int(np.count_nonzero(self._is_clipped))
             x = self._kept
-        np.copyto(self._flat, x, casting="unsafe")
+        self._flat[...] = x
         return self._tensor
 
     def _fits(self, x: Any) -> bool:
         """Whether it is plain that nothing must be clipped: of a picture that takes 40 us to see, and 300 to clip."""
         if x.size < _LARGE or self._limits is None:
             return False
-        return bool(x.min() >= self._limits[0] and x.max() <= self._limits[1])
+        low, high = self._limits
+        return bool(x.min() >= low and x.max() <= high)
 
 
 def _one_or_whole(numbers: Sequence[float], shape: tuple[int, int]) -> Any:
     """The number, where all channels have the same; else the whole array: to broadcast a row takes thrice as long."""
     if len(set(numbers)) == 1:
-        return np.float32(numbers[0])
+        return np.array(numbers[0], np.float32)
     return np.tile(np.array(numbers, np.float32), (shape[0], 1))
 
 
@@ -322,12 +326,14 @@ def _must_be_known(tensor: Tensor, what: str) -> None:
         )
 
 
-def _limits(dtype: np.dtype[Any]) -> tuple[np.float32, np.float32] | None:
+def _limits(dtype: np.dtype[Any], shape: tuple[int, int]) -> tuple[Any, Any] | None:
     """The least and the greatest value of a type; None for float32, which holds all there is."""
     if dtype == np.float32:
         return None
     limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-    return np.float32(limits.min), np.float32(limits.max)
+    if math.prod(shape) >= _LARGE:
+        return np.array(limits.min, np.float32), np.array(limits.max, np.float32)
+    return np.full(shape, limits.min, np.float32), np.full(shape, limits.max, np.float32)
 
 
 def _scale_and_zero(tensor: Tensor, shape: tuple[int, ...]) -> tuple[Any, Any]:
@@ -337,7 +343,7 @@ def _scale_and_zero(tensor: Tensor, shape: tuple[int, ...]) -> tuple[Any, Any]:
 
 def _spread(numbers: Sequence[float], tensor: Tensor, shape: tuple[int, ...]) -> Any:
     if len(numbers) == 1:
-        return np.float32(numbers[0])
+        return np.array(numbers[0], np.float32)
     along = [1] * len(tensor.shape)
     along[tensor.axis] = len(numbers)
     one_each = np.array(numbers, np.float32).reshape(along)
