@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +78,20 @@ class Ports:
 def advice_on(path: str) -> str:
     """`Ports.advice_on` of this machine."""
     return Ports().advice_on(path)
+
+
+USUAL_BAUDS = (
+    *(1200, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 57600, 74880, 76800, 115200),
+    *(230400, 250000, 460800, 500000, 576000, 921600, 1000000, 1500000, 2000000, 3000000),
+)
+
+
+def advice_on_baud(baud: int) -> str:
+    """What `check` warns of in a baud rate: a digit too few gives noise, and no error; "" if it is one in use."""
+    if baud in USUAL_BAUDS:
+        return ""
+    near = get_close_matches(str(baud), map(str, USUAL_BAUDS), n=1)
+    return f"{baud} is no usual baud rate" + (f". Did you mean {near[0]}?" if near else "")
 
 
 def _by_arrival(path: str) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from edgeagent.buses import Port
 from edgeagent.buses.fake import FakeDevice
-from edgeagent.buses.ports import advice_on
+from edgeagent.buses.ports import advice_on, advice_on_baud
 from edgeagent.config.quantities import Hz, Seconds
 from edgeagent.errors import ConfigFault, DeviceFault
 from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Channel, Int64Array, Layout
@@ -80,6 +80,8 @@ def layout(options: Options) -> Layout:
 def advise(options: Options) -> Iterator[Advice]:
     if text := advice_on(options.port):
         yield Advice("port", text)
+    if text := advice_on_baud(options.baud):
+        yield Advice("baud", text)
 
 
 def build(name: str, options: Options, context: Context) -> Sensor:

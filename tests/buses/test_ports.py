@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.buses.ports import Ports
+from edgeagent.buses.ports import Ports, advice_on_baud
 
 
 class Machine:
@@ -88,3 +88,12 @@ def test_good_names_are_not_warned_of(machine: Machine) -> None:
     assert machine.ports.advice_on(str(machine.dev / "serial" / "by-id" / "usb-FTDI_A5-if00")) == ""
     assert machine.ports.advice_on("/dev/serial/by-id/usb-not-plugged-in") == ""
     assert machine.ports.advice_on(str(machine.dev / "serial" / "by-path" / "platform-usb-0:1.2")) == ""
+
+
+@pytest.mark.parametrize(
+    ("baud", "meant"),
+    [(11520, "Did you mean 115200?"), (9601, "Did you mean 9600?"), (7, "no usual baud rate")],
+)
+def test_a_baud_rate_with_a_digit_too_few_is_warned_of(baud: int, meant: str) -> None:
+    assert advice_on_baud(baud).endswith(meant)
+    assert advice_on_baud(115200) == ""
