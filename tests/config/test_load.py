@@ -88,7 +88,7 @@ def test_all_faults_come_together_each_with_its_place(tmp_path: Path) -> None:
         " rules, sampling, outbox, upstream, health, inference, state, models_dir. Did you mean 'health'?",
         "agent.yaml:3:17: health.every: no unit, found '5', expected a duration such as 5 s"
         " (in s, ms, us, min, h or d)",
-        "agent.yaml:4:22: inference.threads: out of range, found 0, expected a whole number from 1 to 16",
+        "agent.yaml:4:22: inference.threads: does not fit, found '0', expected a whole number from 1 to 16 or auto",
         "agent.yaml:5:9: rules.r: the key 'when' is missing, expected when: text",
     ]
 

@@ -113,13 +113,14 @@ def test_an_accelerator_that_is_not_there_is_refused_with_those_that_are(
         build(bundle, "tpu", RealClock())
 
 
-def test_a_window_with_nan_in_it_is_refused_and_the_model_goes_on(
-    build: Build, bundle: Bundle, clock: VirtualClock
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_window_with_nan_or_inf_in_it_is_refused_and_the_model_goes_on(
+    build: Build, bundle: Bundle, clock: VirtualClock, number: float
 ) -> None:
     with closing(build(bundle, "auto", clock)) as engine:
         engine.start()
         broken = WINDOW.copy()
-        broken[:, 1] = np.nan
+        broken[:, 1] = number
         with pytest.raises(InferenceFault, match="no sample at all"):
             engine.predict(broken)
         assert sum(engine.predict(WINDOW).scores) == pytest.approx(1, abs=0.02)
@@ -272,7 +273,22 @@ def test_a_worker_that_hangs_past_its_deadline_is_killed(bundle: Bundle, clock: 
         assert engine.status()["state"] == "restarting"
 
 
-@pytest.mark.parametrize("broken", [classifier()[:600], np.random.default_rng(3).bytes(900), b"TFL3"])
+def huge_header(model: bytes) -> bytes:
+    """Its first four bytes, which say where its root is, say 2 GB."""
+    return b"\xff\xff\xff\x7f" + model[4:]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        classifier()[:600],
+        np.random.default_rng(3).bytes(900),
+        b"TFL3",
+        b"\0",
+        huge_header(classifier()),
+    ],
+    ids=["truncated", "random", "a word", "a byte", "huge header"],
+)
 def test_a_malformed_model_with_the_right_hash_harms_only_its_worker(
     tmp_path: Path, clock: VirtualClock, broken: bytes
 ) -> None:
