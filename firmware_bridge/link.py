@@ -218,12 +218,14 @@ class Link:
         """When `poll` will have something to send."""
         if not self.greeted:
             return self._ask_due_ns
-        due_ns = min(self._ask_due_ns, self._requests.due_ns())
-        if _CONFIG in self._requests:
+        due_ns = min(self._ask_due_ns, self._heartbeat_due_ns, self._time_due_ns)
+        if not self._requests and not self._sets:  # as mostly, and it is asked at each read
             return due_ns
+        if _CONFIG in self._requests:
+            return min(self._ask_due_ns, self._requests.due_ns())
         if any(_SET + name not in self._requests for name in self._sets):
             return 0
-        return min(due_ns, self._heartbeat_due_ns, self._time_due_ns)
+        return min(due_ns, self._requests.due_ns())
 
     def poll(self, now_ns: int) -> bytes:
         """The bytes to send now; b"" if nothing is due."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeagent.records import Float32Array
+from edgeagent.records import Float32Array, Int64Array
 from firmware_bridge.messages import ChannelInfo, ChannelType, Hello
 from firmware_bridge.samples import LETTERS, NO_READING, enabled
 
@@ -46,6 +46,22 @@ class Numbers:
         rows = np.frombuffer(data, self._row)
         parts = [_scaled(run, rows[f"{i}"], data) for i, run in enumerate(self._runs)]
         return np.hstack([values for values, _ in parts]), tuple(chain(*(why for _, why in parts)))
+
+
+class Stretch(NamedTuple):
+    """Frames with nothing missing between them, and `lost` samples before the first: what will be a block."""
+
+    numbers: Numbers
+    t_read_ns: int
+    lost: int
+    data: list[bytes]
+    t_ns: list[Int64Array]
+
+    def arrays(self) -> tuple[Int64Array, Float32Array, tuple[str, ...]]:
+        """int64[samples] times, float32[samples, channels], and why some are NaN."""
+        if len(self.data) == 1:  # as of a board that fills its frames
+            return self.t_ns[0], *self.numbers.values(self.data[0])
+        return np.concatenate(self.t_ns), *self.numbers.values(b"".join(self.data))
 
 
 def _scaled(run: Run, numbers: NDArray[Any], data: bytes) -> tuple[Float32Array, list[str]]:

@@ -12,7 +12,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import groupby, pairwise
 from threading import Event, Lock
 from typing import Any
 
@@ -34,7 +33,7 @@ from edgeagent.records import (
     Source,
 )
 from edgeagent.sensors import Advice, Context, Sensor
-from edgeagent.sensors.board_samples import Numbers
+from edgeagent.sensors.board_samples import Numbers, Stretch
 from edgeagent.timebase import Clock
 from firmware_bridge.link import Burst, Configured, Greeted, Link, Mismatch
 from firmware_bridge.link import Event as LinkEvent
@@ -133,7 +132,7 @@ class BridgeSensor:
         self._asked: dict[str, float] = {}
         self._hurry = Event()
         self._seen = b""
-        self._ready: deque[Block] = deque()
+        self._ready: deque[Stretch] = deque()
         self._seq = 0
         self._deadline_ns = self._due_ns = 0
         self._numbers: Numbers | None = None  # None until the board has answered HELLO and CONFIG
@@ -161,7 +160,7 @@ class BridgeSensor:
         if not self._ready:
             self._exchange()
             self._check_silence()
-        return self._ready.popleft() if self._ready else None
+        return self._block(self._ready.popleft()) if self._ready else None
 
     def close(self) -> None:
         """Send what is still asked of the outputs (the agent's safe values), say good-bye, and let go."""
@@ -233,11 +232,13 @@ class BridgeSensor:
         data = self._port.read(max(min(wait_ns, WAIT_NS), 0))
         now_ns = self._clock.now_ns()
         good_frames = self._link.counters["good_frames"]
-        for kind, events in groupby(self._link.receive(data, now_ns), type):
-            if kind is Burst:
-                self._take([burst for burst in events if isinstance(burst, Burst)], now_ns)
-                continue
-            for event in events:
+        events = self._link.receive(data, now_ns)
+        behind = sum([event.samples.count for event in events if isinstance(event, Burst)])
+        for event in events:
+            if isinstance(event, Burst):
+                behind -= event.samples.count
+                self._take(event, now_ns, behind)
+            else:
                 self._obey(event, now_ns)
         self._due_ns = now_ns + COALESCE_NS if data and not self._link.waiting else 0
         if self._numbers is None:
@@ -318,34 +319,37 @@ class BridgeSensor:
             Layout(channels[0].rate_hz, tuple(map(_channel, channels)), _source(hello)) if channels else None
         )
 
-    def _take(self, bursts: list[Burst], t_read_ns: int) -> None:
-        """Make a block of all the bursts between which nothing is missing."""
+    def _take(self, burst: Burst, t_read_ns: int, behind: int) -> None:
+        """Add a burst to the one before if nothing is missing between them."""
         if self._numbers is None:
             return
-        for unbroken in _unbroken(bursts):
-            values, reasons = self._numbers.values(b"".join([burst.samples.data for burst in unbroken]))
-            times = [self._times(burst.samples, t_read_ns) for burst in unbroken]
-            t_ns = np.concatenate(times) if len(times) > 1 else times[0]
-            self._ready.append(
-                Block(self._name, self._seq, t_ns, values, t_read_ns, unbroken[0].lost, reasons)
-            )
-            self._seq += 1
+        if burst.lost or not self._ready or self._ready[-1].numbers is not self._numbers:
+            self._ready.append(Stretch(self._numbers, t_read_ns, burst.lost, [], []))
+        self._ready[-1].data.append(burst.samples.data)
+        self._ready[-1].t_ns.append(self._times(burst.samples, t_read_ns, behind))
 
-    def _times(self, samples: Samples, t_read_ns: int) -> Int64Array:
+    def _block(self, stretch: Stretch) -> Block:
+        t_ns, values, reasons = stretch.arrays()
+        self._seq += 1
+        return Block(self._name, self._seq - 1, t_ns, values, stretch.t_read_ns, stretch.lost, reasons)
+
+    def _times(self, samples: Samples, t_read_ns: int, behind: int) -> Int64Array:
         """int64[count]: by the board's clock as the link knows it; before it does, by the arrival.
 
-        Never after the read. Where a better knowledge of the clock would make time run back, it goes on at half
-        its pace until that has caught up.
+        Never after the read, which brought `behind` more samples. Where a better knowledge of the clock would make
+        time run back, it goes on at half its pace, or less if the read leaves no room for that.
         """
         clock = self._link.clock
         rate_hz = self.layout.rate_hz if self.layout else 1.0
         step_ns = max(round(NS_PER_S / rate_hz / (1 + clock.drift)), 1)
-        long_ns = (samples.count - 1) * step_ns
-        first_ns = t_read_ns - long_ns
+        first_ns = t_read_ns - (samples.count + behind - 1) * step_ns
         if clock.known:
             first_ns = min(first_ns, clock.host_ns(samples.t_us, t_read_ns))
-        first_ns = max(first_ns, self._last_ns + (step_ns + 1) // 2)
-        self._last_ns = first_ns + long_ns
+        if first_ns < self._last_ns + step_ns // 2:
+            left_ns = (t_read_ns - self._last_ns) // (samples.count + behind)
+            step_ns = max(min(step_ns // 2, left_ns), 1)
+            first_ns = self._last_ns + step_ns
+        self._last_ns = first_ns + (samples.count - 1) * step_ns
         return np.arange(first_ns, self._last_ns + 1, step_ns)
 
     def _check_silence(self) -> None:
@@ -378,12 +382,6 @@ class BridgeSensor:
 
     def _wrong(self, what: str, expected: str, hint: str = "Check `port:` and the firmware.") -> WrongDevice:
         return WrongDevice(what, where=self.port, expected=expected, hint=hint)
-
-
-def _unbroken(bursts: list[Burst]) -> Iterator[list[Burst]]:
-    """The bursts in stretches that begin where samples are missing."""
-    starts = [i for i, burst in enumerate(bursts) if burst.lost or i == 0]
-    return (bursts[start:end] for start, end in pairwise([*starts, len(bursts)]))
 
 
 def _who(hello: Hello) -> str:

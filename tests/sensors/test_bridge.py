@@ -185,6 +185,18 @@ def test_a_frame_sent_twice_is_delivered_once(clock: ScaledClock) -> None:
     puppet.close()
 
 
+def test_samples_that_come_quicker_than_their_rate_are_stamped_in_order_and_never_after_the_read(
+    clock: ScaledClock,
+) -> None:
+    puppet = Puppet(clock, CURRENT)
+    for seq in range(0, 120, 40):
+        puppet.port.send(encode(Samples(seq, seq * 50_000, 0, 0, 40, bytes(80))))
+    blocks = read_until(puppet.sensor, clock, lambda b: samples_of(b) == 120)
+    puppet.close()
+    assert all(b.t_mono_ns[-1] <= b.t_read_ns for b in blocks)
+    assert np.all(np.diff(np.concatenate([b.t_mono_ns for b in blocks])) > 0)
+
+
 def test_a_damaged_frame_is_samples_lost_before_the_next_block_exactly(clock: ScaledClock) -> None:
     puppet = Puppet(clock, CURRENT)
     damaged = bytearray(encode(Samples(2, 100_000, 0, 0, 3, bytes(6))))
