@@ -189,8 +189,10 @@ def _keep(path: Path, name: str, found: Found, source: str) -> Path:
 
     config, bundle = _model(path, name)
     state, clock = state_folder(config.state), RealClock()
-    if not state.is_dir():
-        raise StorageFault("there is no state folder", where=str(state), hint="Has the agent ever run here?")
+    if not (state / "outbox").is_dir():
+        raise StorageFault(
+            "there is no outbox", where=str(state), hint="Has the agent ever run on this config?"
+        )
     lock, folder = Lock(state), calibration_folder(state)
     outbox = open_outbox(config, new_run(), 1)
     try:

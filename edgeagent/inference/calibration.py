@@ -6,6 +6,7 @@ or one that belongs to another training of the model.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ import numpy as np
 from edgeagent.errors import BundleFault, Fault, StorageFault
 from edgeagent.inference.bundle import Bundle
 from edgeagent.inference.tasks.anomaly import Anomaly
+
+log = logging.getLogger(__name__)
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Percentile = Annotated[float, msgspec.Meta(gt=0, lt=100)]
@@ -114,10 +117,15 @@ def threshold_of(bundle: Bundle) -> float:
 def calibrated(bundle: Bundle, folder: Path) -> Bundle:
     """The bundle with the threshold of this device, if it has one. Raises BundleFault if the file cannot be used."""
     file = calibration_file(folder, bundle)
-    if not isinstance(bundle.task, Anomaly) or not os.path.isfile(file):
+    if not isinstance(bundle.task, Anomaly):
         return bundle
     try:
         calibration = msgspec.json.decode(file.read_bytes(), type=Calibration)
+    except FileNotFoundError:
+        return bundle
+    except PermissionError:  # `check`, by somebody who is not the agent
+        log.warning("%s: this user may not see it, so the bundle's own threshold counts", file)
+        return bundle
     except (OSError, msgspec.MsgspecError) as e:
         raise BundleFault(
             f"the calibration cannot be read ({e})", where=str(file), hint="Delete it, and calibrate anew"
@@ -155,6 +163,7 @@ def store_calibration(folder: Path, bundle: Bundle, found: Found, source: str, t
     try:
         folder.mkdir(mode=0o750, exist_ok=True)
         young.write_bytes(msgspec.json.format(msgspec.json.encode(calibration)))
+        _give(folder, young)
         os.sync()
         young.replace(file)
         os.sync()
@@ -165,3 +174,11 @@ def store_calibration(folder: Path, bundle: Bundle, found: Found, source: str, t
             hint="Make room on the disk, and see whether this user may write there (try sudo)",
         ) from e
     return with_calibration(bundle, calibration)
+
+
+def _give(folder: Path, file: Path) -> None:
+    """What root has written becomes the agent's: it belongs to whom the state folder does."""
+    if os.geteuid() == 0:
+        owner = folder.parent.stat()
+        for path in (folder, file):
+            os.chown(path, owner.st_uid, owner.st_gid)

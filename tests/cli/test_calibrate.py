@@ -107,7 +107,7 @@ def test_what_a_dry_run_finds_changes_nothing(site: Site, capsys: pytest.Capture
 def test_a_recording_gives_the_percentile_of_its_windows_that_are_labelled_normal(
     site: Site, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    site.state.mkdir()
+    (site.state / "outbox").mkdir(parents=True)
     records = tmp_path / "records.jsonl"
     assert main(["replay", str(RECORDING), "-c", str(site.config), "--records", str(records)]) == OK
     labels = [one for one in Recording(RECORDING).header.labels if one.label == "normal"]
@@ -154,7 +154,7 @@ def test_a_recording_is_measured_here_and_kept_by_the_agent_that_runs(
 def test_status_says_on_which_day_or_that_nobody_knew(
     site: Site, capsys: pytest.CaptureFixture[str], time: str, says: str
 ) -> None:
-    site.state.mkdir()
+    (site.state / "outbox").mkdir(parents=True)
     assert calibrate(site, "--recording", RECORDING) == OK
     (file,) = (site.state / "calibration").iterdir()
     file.write_text(re.sub(r'"time": .*', f'"time": {time}', file.read_text()))
@@ -175,7 +175,7 @@ def test_what_cannot_be_calibrated_is_said(site: Site, capsys: pytest.CaptureFix
     assert "no pipeline asks model idle" in refused("idle", *recording)
     assert "there is no model 'leg'; expected one of `models:`: arm" in refused("leg", *recording)
     assert "expected a recording" in refused("arm", "--recording", str(site.folder))
-    assert "there is no state folder" in refused("arm", *recording)
+    assert "there is no outbox" in refused("arm", *recording)
     assert main(["model", "calibrate", "arm", "-c", str(site.config), "--percentile", "100"]) == USAGE
     with running(site, *scaled()) as agent:
         agent.until(lambda s: s["pipelines"]["motion"]["anomaly"] is not None)
@@ -222,7 +222,7 @@ def test_a_model_that_was_swapped_in_is_calibrated_by_itself_and_so_it_stays(
     newer = tmp_path / "newer"
     shutil.copytree(ARM, newer, ignore=shutil.ignore_patterns("recording", "*.py"))
     (newer / "bundle.yaml").write_text((newer / "bundle.yaml").read_text().replace("1.0.0", "9.1", 1))
-    site.state.mkdir()
+    (site.state / "outbox").mkdir(parents=True)
     assert calibrate(site, "--recording", RECORDING) == OK
     with running(site, *scaled()) as agent:
         agent.until(lambda s: s["pipelines"]["motion"]["anomaly"] is not None)

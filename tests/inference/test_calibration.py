@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -104,6 +105,15 @@ def test_a_folder_that_cannot_be_written_is_told_and_leaves_what_was(bundle: Bun
     assert threshold_of(calibrated(bundle, folder)) == FOUND.threshold
     shutil.rmtree(folder)
     assert calibrated(bundle, folder) is bundle
+
+
+def test_what_root_writes_belongs_to_whom_the_state_folder_does(bundle: Bundle, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 12345, 23456)
+    store_calibration(tmp_path / "calibration", bundle, FOUND, "a test", None)
+    owner = tmp_path.stat()
+    for path in (tmp_path / "calibration", *(tmp_path / "calibration").iterdir()):
+        assert (path.stat().st_uid, path.stat().st_gid) == (owner.st_uid, owner.st_gid)
 
 
 def test_a_file_that_is_no_calibration_is_told(bundle: Bundle, tmp_path: Path) -> None:
