@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,18 @@ Refusal = str | None
 """Why a record is refused; None: it is stored."""
 
 
+class _Batch:
+    """Somebody's records on their way, and what became of them."""
+
+    __slots__ = ("devices", "error", "is_done", "payloads", "refusals")
+
+    def __init__(self, payloads: Sequence[bytes], devices: Devices) -> None:
+        self.payloads, self.devices = payloads, devices
+        self.refusals: list[Refusal] = []
+        self.error: Exception | None = None
+        self.is_done = False
+
+
 def utc() -> datetime:
     return datetime.now(UTC)
 
@@ -37,6 +50,7 @@ class Store:
     def __init__(self, folder: Path, now: Callable[[], datetime] = utc) -> None:
         self.folder, self._now = folder, now
         self._lock = Lock()
+        self._waiting: deque[_Batch] = deque()
         self._let_go = finalize(self, os.close, _alone(folder))
         self._has_new_samples = False
         self._whole_bytes: dict[Path, int] = {}
@@ -63,35 +77,53 @@ class Store:
         Whoever sends it may speak for `devices`. Raises StorageFault if the disk fails; then none of it is to be
         acknowledged.
         """
+        batch = _Batch(payloads, devices)
+        self._waiting.append(batch)
         with self._lock:
-            try:
-                return self._add(payloads, devices)
-            except OSError as e:
-                raise dataset.unwritable(e, self.folder) from e
+            if not batch.is_done:  # whoever has the lock stores, and syncs, what all have brought meanwhile
+                self._add([self._waiting.popleft() for _ in range(len(self._waiting))])
+        if isinstance(batch.error, OSError):
+            raise dataset.unwritable(batch.error, self.folder) from batch.error
+        if batch.error:
+            raise batch.error
+        return batch.refusals
 
-    def _add(self, payloads: Sequence[bytes], devices: Devices) -> list[Refusal]:
-        refusals: list[Refusal] = []
-        new: dict[str, dict[str, bytes]] = {}
+    def _add(self, batches: Sequence[_Batch]) -> None:
+        error: Exception | None = None
+        try:
+            self._store(batches)
+        except Exception as e:  # it is raised where each waits
+            error = e
+        for batch in batches:
+            batch.error, batch.is_done = error, True
+
+    def _store(self, batches: Sequence[_Batch]) -> None:
+        new: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
         received = f"{self._now():%Y-%m-%dT%H:%M:%SZ}"
-        for payload in payloads:
-            try:
-                record = decode_record(payload)
-                if not speaks_for(devices, device := record.id.partition("/")[0]):
-                    raise ValueError(f"{device!r} is not the device that sends it")
-                of_day = new.setdefault(dataset.day(record, received), {})
-                if record.id not in self._ids and record.id not in of_day:
-                    of_day[record.id] = self._line(record, received)
-                refusals.append(None)
-            except ValueError as e:
-                refusals.append(str(e))
+        for batch in batches:
+            batch.refusals = [self._take(payload, batch.devices, received, new) for payload in batch.payloads]
         if self._has_new_samples:
             dataset.sync_folder(dataset.samples_folder(self.folder))
             self._has_new_samples = False
         for day, lines in new.items():
-            if lines:
-                self._append(dataset.records_folder(self.folder) / f"{day}.jsonl", b"".join(lines.values()))
-                self._ids.update(lines)
-        return refusals
+            self._append(dataset.records_folder(self.folder) / f"{day}.jsonl", b"".join(lines.values()))
+            self._ids.update(lines)
+
+    def _take(
+        self, payload: bytes, devices: Devices, received: str, new: defaultdict[str, dict[str, bytes]]
+    ) -> Refusal:
+        """Make a line of a record that is not here yet, among the new ones of its day; or say why not."""
+        try:
+            record = decode_record(payload)
+            if not speaks_for(devices, device := record.id.partition("/")[0]):
+                return f"{device!r} is not the device that sends it"
+            if record.id not in self._ids:
+                day = dataset.day(record, received)
+                if record.id not in new.get(day, ()):
+                    new[day][record.id] = self._line(record, received)
+        except ValueError as e:
+            return str(e)
+        return None
 
     def _line(self, record: Record, received: str) -> bytes:
         """The record's line; a sample's files are written before it. Raises ValueError if it is malformed."""

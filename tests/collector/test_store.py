@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 
 import msgspec
 import numpy as np
@@ -51,6 +54,34 @@ def test_a_batch_sent_twice_is_stored_once_and_accepted_both_times(tmp_path: Pat
     assert store.add(batch) == store.add(batch) == [None] * 5
     assert store.add([batch[0], batch[0], record(6)]) == [None] * 3
     assert len(ids(tmp_path)) == len(set(ids(tmp_path))) == 6
+
+
+def test_those_who_wait_while_one_is_stored_are_synced_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, answers, syncs = Store(tmp_path), dict[int, list[str | None]](), list[int]()
+    really_sync = os.fsync
+
+    def sync(descriptor: int) -> None:
+        syncs.append(descriptor)
+        really_sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+
+    def add(n: int) -> None:
+        answers[n] = store.add([record(n), record(n, kind="poem"), record(100)])
+
+    threads = [Thread(target=add, args=(n,)) for n in range(1, 9)]
+    with store._lock:
+        for thread in threads:
+            thread.start()
+        while len(store._waiting) < len(threads):
+            time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert all(answer[0] is answer[2] is None and answer[1] for answer in answers.values())
+    assert sorted(int(found.rpartition("/")[2]) for found in ids(tmp_path)) == [*range(1, 9), 100]
+    assert len(syncs) == 2  # the file, and the folder that it is new in
 
 
 def test_it_knows_what_it_has_after_a_restart(tmp_path: Path) -> None:
