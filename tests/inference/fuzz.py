@@ -91,7 +91,7 @@ class Forked:
 
     count = 0
 
-    def __init__(self, handed: tuple[int, int, int], words: BinaryIO) -> None:
+    def __init__(self, handed: int, words: BinaryIO) -> None:
         Forked.count += 1
         self.pid = os.fork()
         self._code: int | None = None
@@ -99,7 +99,7 @@ class Forked:
             try:
                 os.dup2(words.fileno(), 1)
                 os.dup2(words.fileno(), 2)
-                worker.main(*handed)
+                worker.main(handed)
             except BaseException as e:
                 os.write(2, f"{type(e).__name__}: {e}\n".encode())
                 os._exit(1)
@@ -109,14 +109,21 @@ class Forked:
         if self._code is None:
             os.kill(self.pid, signal.SIGKILL)
 
+    def poll(self) -> int | None:
+        return self._ended(os.WNOHANG)
+
     def wait(self, timeout: float | None = None) -> int:
         until = None if timeout is None else time.monotonic() + timeout
-        while self._code is None:
-            pid, status = os.waitpid(self.pid, 0 if until is None else os.WNOHANG)
-            if pid:
-                self._code = os.waitstatus_to_exitcode(status)
-            elif until is not None and time.monotonic() > until:
+        while (code := self._ended(0 if until is None else os.WNOHANG)) is None:
+            if until is not None and time.monotonic() > until:
                 raise subprocess.TimeoutExpired("worker", timeout or 0)
+        return code
+
+    def _ended(self, options: int) -> int | None:
+        """How it ended; it is asked once, for then the kernel forgets it."""
+        if self._code is None:
+            pid, status = os.waitpid(self.pid, options)
+            self._code = os.waitstatus_to_exitcode(status) if pid else None
         return self._code
 
 
