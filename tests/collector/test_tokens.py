@@ -161,3 +161,12 @@ def test_certificates_that_are_none_are_named(tmp_path: Path, capsys: pytest.Cap
     assert "odd.pem" in capsys.readouterr().err
     assert main(["collector", "--data", str(tmp_path), "--client-ca", str(SERVER)]) == USAGE
     assert "need --certificate" in capsys.readouterr().err
+
+
+def test_a_certificate_without_its_key_or_that_is_none_is_a_config_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigFault, match="`certificate` and `key`, or neither"):
+        Options(url="https://127.0.0.1:1", certificate=SERVER)
+    odd = tmp_path / "odd.pem"
+    odd.write_text("odd")
+    with pytest.raises(ConfigFault, match=r"odd\.pem.*a certificate and its key in PEM"):
+        Http(Options(url="https://127.0.0.1:1", certificate=odd, key=odd), "press-07")
