@@ -116,7 +116,7 @@ def _print_summary(folder: Path) -> None:
 )
 @click.option("--token-file", required=True, type=_FILE, help=_TOKENS)
 def import_(archive: Path, data: Path, token_file: Path) -> int:
-    """Take in what `edgeagent outbox export` wrote, and lay a receipt beside it."""
+    """Take in an `outbox export`, and leave a receipt."""
     from edgeagent.collector.carried import import_archive
     from edgeagent.collector.store import Store
     from edgeagent.collector.tokens import read_tokens
@@ -136,7 +136,10 @@ def import_(archive: Path, data: Path, token_file: Path) -> int:
 @command.command()
 @click.argument("dataset", metavar="DATASET", type=_DATASET)
 def pack(dataset: Path) -> None:
-    """Make Parquet files and WebDataset shards of a dataset folder; again: of what is new."""
+    """Make Parquet and WebDataset shards of a dataset.
+
+    Again: of the days that have changed since.
+    """
     try:
         from edgeagent.collector.pack import pack as pack_dataset
     except ImportError as e:
@@ -162,7 +165,10 @@ def pack(dataset: Path) -> None:
 def loadtest(
     url: str | None, devices: int, batches: int, records: int, every: float, token_file: Path | None
 ) -> int:
-    """Send a simulated fleet's records to the collector at URL, or to one of its own."""
+    """Send a simulated fleet's records to a collector.
+
+    To the one at URL, or else to one of its own.
+    """
     from edgeagent.collector.loadtest import Plan, own_collector, run
     from edgeagent.collector.tokens import Tokens, read_tokens
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import ssl
 from pathlib import Path
 
 import pytest
-from received import collector, ids, record, sample
+from received import CollectorProcess, collector, ids, record, sample
 
 from edgeagent.cli import FAULTS, USAGE, main
 from edgeagent.collector.tokens import ANYONE, Tokens, both, read_tokens, speaks_for
@@ -90,6 +91,19 @@ def test_a_certificate_names_its_device(tmp_path: Path) -> None:
         for each in (one, liar, nobody):
             each.close()
     assert len(ids(tmp_path)) == 1
+
+
+def test_the_command_speaks_https_and_asks_for_certificates(tmp_path: Path) -> None:
+    options = ["--certificate", str(SERVER), "--client-ca", str(CERTIFICATES / "press-07.pem")]
+    process = CollectorProcess(tmp_path, 0, *options)
+    one = sink(process.url, "press-07", certificate="press-07")
+    assert one.send(BATCH).accepted == {"a"}
+    unknown = sink(process.url, "press-08", certificate="press-08")
+    with pytest.raises(UpstreamFault):
+        unknown.send(BATCH)
+    for each in (one, unknown):
+        each.close()
+    assert process.end(signal.SIGTERM) == 0
 
 
 def test_with_token_and_certificate_both_must_be_the_devices(tmp_path: Path) -> None:
