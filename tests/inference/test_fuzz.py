@@ -34,7 +34,9 @@ def test_the_agent_survives_malformed_models_and_runs_none_whose_hash_is_not_the
     assert isinstance(outcomes, dict)
     assert sum(outcomes.values()) == result["mutants"] == mutants
     assert result["ran_unhashed"] == 0
-    assert result["workers"] == mutants, "each has met a worker under its own hash, and only then"
+    workers = result["workers"]
+    assert isinstance(workers, int)
+    assert workers >= mutants, "each has met a worker under its own hash; what died there is tried once more"
     assert outcomes["refused"] > mutants / 4, "they are malformed indeed"
     assert result["well_afterwards"] is True
 
