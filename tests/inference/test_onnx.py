@@ -128,7 +128,9 @@ def test_a_provider_that_is_not_there_leaves_the_model_to_the_cpu_and_says_which
 
 def test_a_provider_that_no_package_has_is_told_apart() -> None:
     absent = Accelerator("external:NoSuchExecutionProvider", provider="NoSuchExecutionProvider")
-    with pytest.raises(AcceleratorFault, match="has no NoSuchExecutionProvider here.*No package has it that"):
+    with pytest.raises(
+        AcceleratorFault, match=r"has no NoSuchExecutionProvider here.*No package has it that"
+    ):
         OnnxModel(qdq_classifier(), plain(4, 3), 1, absent)
 
 
