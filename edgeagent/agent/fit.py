@@ -19,7 +19,7 @@ from edgeagent.config.findings import Finding, Report, dotted, listed, nearest
 from edgeagent.config.findings import Path as KeyPath
 from edgeagent.config.load import Loaded
 from edgeagent.decisions import Known
-from edgeagent.decisions.check import check_rule
+from edgeagent.decisions.check import check_rule, labels_asked
 from edgeagent.errors import BundleFault, ConfigFault, Fault
 from edgeagent.inference.bundle import Bundle, find_bundle, load_bundle, own_bundles
 from edgeagent.inference.calibration import calibrated, calibration_folder
@@ -251,9 +251,22 @@ class _Fitting:
     def _rule(self, name: str, rule: schema.Rule) -> None:
         for path, fault in check_rule(rule, self._known(rule)):
             self._fault(("rules", name, *path), fault)
+        self._labels(rule, ("rules", name, "when"))
         for i, action in enumerate(rule.do):
             if action.file == "set":
                 self._levels(action.options, ("rules", name, "do", i, "set"))
+
+    def _labels(self, rule: schema.Rule, path: KeyPath) -> None:
+        """A word that the model never says: the rule would be quiet for ever. A warning, for models can be swapped."""
+        for name, word in labels_asked(rule):
+            pipeline = self._draft.pipelines.get(name.removesuffix(".label"))
+            bundle = self._bundles.get(pipeline.model or "") if pipeline else None
+            there = bundle.task.labels if bundle and name.endswith(".label") else ()
+            if there and word not in there:
+                what = f"{dotted(path)}: {name} is never {word!r}"
+                self._report.warn(
+                    self._marks.at(path), what, expected=listed(there), hint=nearest(word, there)
+                )
 
     def _levels(self, levels: dict[str, bool | float], path: KeyPath) -> None:
         """An output is a switch or takes numbers, as its safe value shows."""

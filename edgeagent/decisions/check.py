@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from edgeagent.config import schema
 from edgeagent.config.parts import find
 from edgeagent.decisions import Found, Known
 from edgeagent.decisions.expressions import check_names, compile_expression
 from edgeagent.errors import ConfigFault
+
+
+def labels_asked(rule: schema.Rule) -> Iterator[tuple[str, str]]:
+    """Which names of a sound `when` are compared with which words: ("motion.label", "running")."""
+    with suppress(ConfigFault):
+        yield from compile_expression(rule.when).compared()
 
 
 def check_rule(rule: schema.Rule, known: Known) -> Iterator[Found]:

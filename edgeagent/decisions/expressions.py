@@ -11,7 +11,8 @@ import ast
 import difflib
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 from simpleeval import InvalidExpression, SimpleEval
@@ -104,6 +105,16 @@ class Expression:
             return bool(self._engine.eval(self.text, previously_parsed=self._tree))
         except (TypeError, ValueError, ArithmeticError, InvalidExpression) as e:
             raise ValueError(f"{self.text}: {e}") from e
+
+    def compared(self) -> Iterator[tuple[str, str]]:
+        """Each name with each text that it is compared with: `motion.label` with `running`."""
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Compare):
+                for pair in pairwise((node.left, *node.comparators)):
+                    for one, other in (pair, pair[::-1]):
+                        match one, other:
+                            case ast.Name(name), ast.Constant(str(text)):
+                                yield name, text
 
 
 def compile_expression(text: str) -> Expression:

@@ -1,9 +1,9 @@
 """When a model that failed is tried again, and which of its choices: no I/O, no clock, only `now`.
 
 A choice that dies is tried again at once, then after 0.2 s, 0.4 s, 0.8 s; after five failures, or at once if there is
-no hope (an altered file, an accelerator that is not there), the next one has its turn. While that serves, a better one is
-probed beside it after 1 min, 2 min, 4 min ... 1 h. When none is left the model is in quarantine: it is tried again from
-the first, every five minutes. A choice that crashed its worker five times is not tried any more at all.
+no hope (an altered file, an accelerator that is not there), the next one has its turn. While that serves, a better
+one is probed beside it after 1 min, 2 min, 4 min ... 1 h. When none is left the model is in quarantine: it is tried
+again from the first, every five minutes. A choice that crashed its worker five times is not tried any more at all.
 """
 
 from __future__ import annotations

@@ -23,11 +23,19 @@ def test_a_part_that_cannot_be_read_is_there_by_name(tmp_path: Path) -> None:
     """Whoever uses the sensor or the pipeline is not told that there is none."""
     text = DEVICE + "sensors: {imu: {driver: mpu6050, bus: i2c-1, rate: 50}}\n" + ACTIVITY
     text += "pipelines: {motion: {input: imu, model: activity, reprt: all}}\n"
-    text += "rules: {r: {when: motion.label == 'rest' and imu.acc_x > 1}}\n"
+    text += "rules: {r: {when: motion.label == 'row' and imu.acc_x > 1}}\n"
     assert [line.split(",")[0] for line in said(tmp_path, text)] == [
         "2:52: sensors.imu.rate: no unit",
         "4:51: pipelines.motion: unknown key 'reprt'",
     ]
+
+
+def test_a_label_that_the_model_never_gives_is_warned_of(tmp_path: Path) -> None:
+    text = IMU + ACTIVITY + "pipelines: {motion: {input: imu, model: activity}}\n"
+    text += "rules: {r: {when: motion.label == 'abducton' or motion.label != 'row'}}\n"
+    (warning,) = said(tmp_path, text)
+    assert warning.startswith("5:19: warning: rules.r.when: motion.label is never 'abducton', expected ")
+    assert "Did you mean 'abduction'?" in warning
 
 
 def test_a_rule_may_name_any_channel_of_a_board_that_only_tells_when_it_runs(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ class Given(NamedTuple):
 class Task(Protocol):
     """`outputs` is how many numbers the model must give, `facts` what rules may name (`motion.label`).
 
-    `names` has a name for each of the scores, where they have any; `gives` says in a few words what comes out.
+    `names` has a name for each of the scores, where they have any; `labels` all that a label may be; `gives` says in
+    a few words what comes out.
     """
 
     @property
@@ -42,6 +43,9 @@ class Task(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
 
     @property
     def facts(self) -> tuple[str, ...]: ...

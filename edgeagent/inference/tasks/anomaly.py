@@ -44,6 +44,7 @@ class Anomaly:
     """
 
     names = ("anomaly",)
+    labels = (NORMAL, ANOMALY)
     facts = ("label", "anomaly", "margin")
 
     def __init__(self, output: Output, given: Given) -> None:

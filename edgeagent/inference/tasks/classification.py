@@ -48,6 +48,7 @@ class Classification:
 
     def __init__(self, output: Output) -> None:
         self.names = tuple(output.labels)
+        self.labels = (*self.names, UNKNOWN) if output.thresholds else self.names
         self.outputs = len(self.names)
         self.gives = f"{self.outputs} labels"
         self._are_logits = output.scores == "logits"

@@ -29,6 +29,7 @@ class Embedding:
     """The task. Scores are the vector."""
 
     names: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
 
     def __init__(self, size: int) -> None:

@@ -50,6 +50,7 @@ class Regression:
     def __init__(self, values: Sequence[Value]) -> None:
         self._values = values
         self.names = tuple(value.name for value in values)
+        self.labels: tuple[str, ...] = ()
         self.outputs = len(values)
         self.facts = (*self.names, "value") if len(values) == 1 else self.names
         self.gives = ", ".join(f"{value.name} ({value.unit})" for value in values)
