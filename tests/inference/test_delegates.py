@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def engine_on(
     clock, log = VirtualClock(now_ns=10**15), folder / "log"
     log.touch()
     external = External(external=Delegate(library=str(library), options={"log": str(log), **options}))
-    deadline = {"deadline_s": 0.3} if kind is Supervisor else {}
+    deadline: dict[str, Any] = {"deadline_s": 0.3} if kind is Supervisor else {}
     with closing(kind(write_bundle(folder / "bundle"), external, clock, **deadline)) as engine:
         yield engine, clock, log
 
