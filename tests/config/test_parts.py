@@ -55,7 +55,8 @@ def test_what_is_missing_is_installed_by_the_pip_of_the_environment_that_runs_an
         "/opt/edgeagent/bin/pip install 'edgeagent[s3]' x"
     )
     monkeypatch.setitem(sys.modules, "obstore", None)
-    monkeypatch.delitem(sys.modules, "edgeagent.upstream.s3", raising=False)
+    for name in ("s3", "bucket"):
+        monkeypatch.delitem(sys.modules, f"edgeagent.upstream.{name}", raising=False)
     with pytest.raises(ConfigFault, match=r"/opt/edgeagent/bin/pip install 'edgeagent\[s3\]'"):
         parts.find("upstream", "s3")
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
