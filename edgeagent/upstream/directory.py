@@ -25,15 +25,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build(name: str, options: Options, device: str) -> Directory:
-    del name, device
-    return Directory(options)
+    del device
+    return Directory(name, options)
 
 
 class Directory:
-    """Writes a file a batch."""
+    """Writes a file a batch. `name` is the upstream's: two may write into one folder, and the same batch."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, name: str, options: Options) -> None:
         self.bytes_sent = 0
+        self._name = name
         self._folder = options.path
 
     def send(self, batch: Mapping[str, bytes]) -> Result:
@@ -44,7 +45,7 @@ class Directory:
         body = encode_batch(list(batch.values()))
         name = f"{file_name(next(iter(batch)))},{hashlib.sha256(body).hexdigest()[:8]}"
         target = self._folder / f"{name}.msgpack"
-        young = self._folder / f".{name}.tmp"
+        young = self._folder / f".{name}.{self._name}.tmp"
         self.bytes_sent += len(body)
         try:
             with young.open("wb") as f:
