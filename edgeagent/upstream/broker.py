@@ -17,6 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeagent.errors import UpstreamFault
 from edgeagent.upstream import SLOWEST_BYTES_PER_S
+from edgeagent.upstream.tls import OUR_CLOCK
 
 __all__ = ["Connection", "Cut", "ReasonCode", "Version"]
 
@@ -33,7 +34,6 @@ _MOST_TURNS = 10_000  # of reading what is not to the point
 _MOST_AT_ONCE = 100
 _WHOLE_PACKET = 268_435_455
 _GATHERED_BYTES = 65_536
-_OUR_CLOCK = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED
 
 
 class Cut(UpstreamFault):
@@ -222,7 +222,7 @@ class Connection:
     def _unreachable(self, error: OSError | ValueError) -> UpstreamFault:
         if isinstance(error, socket.gaierror):
             return self._fault("the name is not known", "Check the network and its DNS server, then `url`.")
-        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _OUR_CLOCK:
+        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in OUR_CLOCK:
             return self._fault(
                 f"TLS fails ({error.verify_message})",
                 "Check the device's clock first, then the broker's certificate.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
@@ -31,6 +30,7 @@ from edgeagent.errors import ConfigFault, UpstreamFault
 from edgeagent.packing import compress
 from edgeagent.upstream import SLOWEST_BYTES_PER_S, Advice, Result
 from edgeagent.upstream.codec import decode_answer, encode_batch, encode_reference
+from edgeagent.upstream.tls import OUR_CLOCK, check_identity, is_loopback, trust
 
 PATH = "/v1/records"
 BLOB_PATH = "/v1/blobs/"
@@ -42,7 +42,6 @@ _MAX_ANSWER_BYTES = 4_000_000
 _MAX_DIGITS = 16
 _OK, _NO_BATCH, _TOO_LARGE, _UNKNOWN_CODING = 200, 400, 413, 415
 _FAILS_AT_IT = (400, 422, 500)
-_OUR_CLOCK = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED
 _LONGEST_RETRY_S = 6 * 3600.0  # whatever a receiver asks for
 
 
@@ -59,8 +58,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     key: FilePath | None = None
 
     def __post_init__(self) -> None:
-        if bool(self.certificate) != bool(self.key):
-            raise ConfigFault("one without the other", expected="`certificate` and `key`, or neither")
+        check_identity(self.certificate, self.key)
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigFault("not a URL", where=repr(self.url), expected="https://HOST or https://HOST:PORT")
@@ -75,7 +73,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 def advise(options: Options) -> Iterator[Advice]:
     """Warns of what anybody on the network could read."""
     parts = urlsplit(options.url)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         what = "the token and all records" if options.token else "all records"
         yield Advice("url", f"http:// sends {what} in clear; use https://")
 
@@ -110,7 +108,10 @@ class Http:
         self._token = options.token.reveal() if options.token else ""
         if self._token:
             self._headers["Authorization"] = f"Bearer {self._token}"
-        self._pool = urllib3.PoolManager(retries=False, maxsize=1, ssl_context=_trust(options))
+        tls = (
+            trust(options.ca, options.certificate, options.key) if options.url.startswith("https:") else None
+        )
+        self._pool = urllib3.PoolManager(retries=False, maxsize=1, ssl_context=tls)
 
     def send(self, batch: Mapping[str, bytes]) -> Result:
         """As the contract says. A batch that is too large for the receiver is sent by halves, and of a large record
@@ -281,7 +282,7 @@ class Http:
     def _insecure(self, cause: object) -> UpstreamFault:
         if isinstance(cause, ssl.SSLCertVerificationError):
             hint = "Check `url`, `ca` and the receiver's certificate."
-            if cause.verify_code in _OUR_CLOCK:
+            if cause.verify_code in OUR_CLOCK:
                 hint = "Check the device's clock first, then the receiver's certificate."
             said = cause.verify_message.rstrip(".")
             return self._fault(f"TLS fails ({said})", hint)
@@ -330,26 +331,3 @@ def _retry_after_s(headers: Mapping[str, str]) -> float:
     except (ValueError, TypeError):  # not a date, or one with a time zone and one without
         return 0.0
     return min(max(wait.total_seconds(), 0.0), _LONGEST_RETRY_S)
-
-
-def _trust(options: Options) -> ssl.SSLContext | None:
-    if not options.url.startswith("https:"):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=options.ca)
-    except (OSError, ssl.SSLError) as e:
-        raise ConfigFault(str(e), where=str(options.ca), expected="a file of certificates in PEM") from e
-    if options.certificate and options.key:
-        try:
-            context.load_cert_chain(options.certificate, options.key)
-        except (OSError, ssl.SSLError) as e:
-            where = f"{options.certificate}, {options.key}"
-            raise ConfigFault(str(e), where=where, expected="a certificate and its key in PEM") from e
-    return context
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

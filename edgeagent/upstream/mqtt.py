@@ -6,8 +6,6 @@ id tells. How long the broker keeps it, and whether through a power cut of its o
 
 from __future__ import annotations
 
-import ipaddress
-import ssl
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, get_args
@@ -24,6 +22,7 @@ from edgeagent.records import Kind
 from edgeagent.upstream import Advice, Result
 from edgeagent.upstream.broker import Connection, Cut, ReasonCode, Version
 from edgeagent.upstream.codec import as_json, encode_batch
+from edgeagent.upstream.tls import check_identity, is_loopback, trust
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 _NAMES = ("device.id", "kind")
@@ -69,14 +68,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         _topic(self.presence, "presence", _NAMES[:1])
         if self.password and self.username is None:
             raise ConfigFault("a password without a name", where="password", expected="`username` beside it")
-        if bool(self.certificate) != bool(self.key):
-            raise ConfigFault("one without the other", expected="`certificate` and `key`, or neither")
+        check_identity(self.certificate, self.key)
 
 
 def advise(options: Options) -> Iterator[Advice]:
     """Warns of what anybody on the network could read, and of what the broker could not say."""
     parts = urlsplit(options.url)
-    if parts.scheme == "mqtt" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "mqtt" and not is_loopback(parts.hostname or ""):
         what = "the password and all records" if options.password else "all records"
         yield Advice("url", f"mqtt:// sends {what} in clear; use mqtts://")
     if options.version == "3.1.1":
@@ -113,7 +111,8 @@ class Mqtt:
         self._client_id = f"edgeagent-{device}-{name}"
         password = options.password.reveal() if options.password else None
         self._login = None if options.username is None else (options.username, password)
-        self._tls = _trust(options)
+        is_secure = options.url.startswith("mqtts:")
+        self._tls = trust(options.ca, options.certificate, options.key) if is_secure else None
         values = {"device.id": device}
         self._presence = _topic(options.presence, "presence", _NAMES[:1]).render(values.get)
         topic = _topic(options.topic, "topic", _NAMES)
@@ -309,26 +308,3 @@ def _topic(text: str, key: str, known: tuple[str, ...]) -> Template:
     if set(text) & set(_NOT_IN_A_TOPIC) or (key == "topic" and not text):
         raise ConfigFault("not a topic to publish to", where=key, expected="a topic without + and #")
     return template
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _trust(options: Options) -> ssl.SSLContext | None:
-    if not options.url.startswith("mqtts:"):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=options.ca)
-    except (OSError, ssl.SSLError) as e:
-        raise ConfigFault(str(e), where=str(options.ca), expected="a file of certificates in PEM") from e
-    if options.certificate and options.key:
-        try:
-            context.load_cert_chain(options.certificate, options.key)
-        except (OSError, ssl.SSLError) as e:
-            where = f"{options.certificate}, {options.key}"
-            raise ConfigFault(str(e), where=where, expected="a certificate and its key in PEM") from e
-    return context

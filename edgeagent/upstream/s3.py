@@ -10,7 +10,6 @@ comes twice, however a batch is cut after a crash (docs/decisions: one object a 
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from edgeagent.errors import ConfigFault, UpstreamFault
 from edgeagent.upstream import Advice, Result
 from edgeagent.upstream.bucket import Bucket, TooLarge
 from edgeagent.upstream.shards import UNDATED, Entry, Place, entry, pack, suffix
+from edgeagent.upstream.tls import is_loopback
 
 _MOST_FOLDERS = 64  # remembered; about another one the store is asked
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -60,7 +60,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 def advise(options: Options) -> Iterator[Advice]:
     """Warns of what anybody on the network could read."""
     parts = urlsplit(options.endpoint)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         yield Advice("endpoint", "http:// sends all records in clear; use https://")
 
 
@@ -210,10 +210,3 @@ def _check_endpoint(url: str) -> None:
     if parts.username or parts.password or parts.path.strip("/") or parts.query or parts.fragment:
         hint = "The bucket belongs under `bucket:`, the keys under `access_key:` and `secret_key:`."
         raise ConfigFault("more than a store's address", where="endpoint", expected=expected, hint=hint)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,0 +1,40 @@
+"""What the sinks share of the way there: whom to trust, who this device is, and where nobody listens in."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from pathlib import Path
+
+from edgeagent.errors import ConfigFault
+
+OUR_CLOCK = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED
+
+
+def check_identity(certificate: Path | None, key: Path | None) -> None:
+    """Raises ConfigFault for one of the two alone."""
+    if bool(certificate) != bool(key):
+        raise ConfigFault("one without the other", expected="`certificate` and `key`, or neither")
+
+
+def trust(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """Trusts `ca` instead of the system's, and shows `certificate`. Raises ConfigFault if one cannot be read."""
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as e:
+        raise ConfigFault(str(e), where=str(ca), expected="a file of certificates in PEM") from e
+    if certificate and key:
+        try:
+            context.load_cert_chain(certificate, key)
+        except (OSError, ssl.SSLError) as e:
+            where = f"{certificate}, {key}"
+            raise ConfigFault(str(e), where=where, expected="a certificate and its key in PEM") from e
+    return context
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent there in clear stays on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
