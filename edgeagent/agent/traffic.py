@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from threading import Event
 
+from edgeagent.agent.alone import Alone
 from edgeagent.agent.clock import VirtualClock
-from edgeagent.agent.readers import Device
-from edgeagent.agent.threads import Announced, Inbox
+from edgeagent.agent.threads import Announced
 from edgeagent.buses.spy import EndOfTraffic, Played, Spy, read_traffic, write_traffic
 from edgeagent.config import parts
 from edgeagent.config.excerpt import sensor_alone
@@ -25,23 +24,13 @@ from edgeagent.sensors import Context, Sensor
 from edgeagent.timebase import Clock
 
 
-class Listener:
-    """A sensor read and retried as the agent does it, and all that it gave."""
+class Listener(Alone):
+    """A sensor, and all that it gave."""
 
     def __init__(self, name: str, sensor: Sensor, clock: Clock) -> None:
-        self._clock, self._inbox = clock, Inbox()
-        self._device = Device(name, sensor, clock, self._inbox)
-        self._never = Event()
+        super().__init__(name, sensor, clock)
         self.layout: Layout | None = None
         self.blocks: list[Block] = []
-
-    @property
-    def state(self) -> str:
-        return self._device.state
-
-    @property
-    def reason(self) -> str:
-        return self._device.reason
 
     @property
     def rows(self) -> int:
@@ -49,17 +38,12 @@ class Listener:
 
     def step(self, until_ns: int) -> None:
         """Read once, when it is due; or let the time pass if that is later."""
-        self._clock.wait(self._never, min(self._device.due_ns(), until_ns))
-        if self._device.due_ns() <= self._clock.now_ns():
-            self._device.step()
-        while (message := self._inbox.get(0.0)) is not None:
-            if isinstance(message, Announced):
-                self.layout = message.layout
-            elif isinstance(message, Block):
-                self.blocks.append(message)
-
-    def close(self) -> None:
-        self._device.close()
+        for message in self.heard(until_ns):
+            match message:
+                case Announced():
+                    self.layout = message.layout
+                case Block():
+                    self.blocks.append(message)
 
 
 class Recorder:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from threading import Event
 from typing import Any
 
 import numpy as np
 
-from edgeagent.agent.readers import Device
-from edgeagent.agent.threads import Announced, Inbox
+from edgeagent.agent.alone import Alone
+from edgeagent.agent.threads import Announced
 from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Layout
 from edgeagent.sensors import Sensor
 from edgeagent.timebase import Clock
@@ -48,21 +47,13 @@ class Series:
         return [means.get(bucket) for bucket in range(until - BUCKETS + 1, until + 1)]
 
 
-class Watch:
-    """A sensor's doings from now on.
-
-    Args:
-        name: The sensor's.
-        sensor: Unopened.
-        clock: Its clock.
-    """
+class Watch(Alone):
+    """A sensor, and in short what it gave."""
 
     def __init__(self, name: str, sensor: Sensor, clock: Clock) -> None:
-        self._clock, self._inbox = clock, Inbox()
-        self._device = Device(name, sensor, clock, self._inbox)
+        super().__init__(name, sensor, clock)
         self._start_ns = clock.now_ns()
         self._bucket_ns = round(BUCKET_S * NS_PER_S)
-        self._never = Event()
         self._arrivals: deque[tuple[int, int]] = deque()
         self._reasons: deque[str] = deque(maxlen=KEPT_REASONS)
         self.name = name
@@ -71,14 +62,6 @@ class Watch:
         self.samples = self.missing = self.lost = 0
         self.changes: list[tuple[float, str, str]] = []
         """When the state changed (s from the start), to what, and why."""
-
-    @property
-    def state(self) -> str:
-        return self._device.state
-
-    @property
-    def reason(self) -> str:
-        return self._device.reason
 
     @property
     def bucket_s(self) -> float:
@@ -91,16 +74,13 @@ class Watch:
 
     def step(self) -> None:
         """Read what is due, or wait a tenth of a second for it. Raises nothing that a device can cause."""
-        now_ns = self._clock.now_ns()
-        self._clock.wait(self._never, min(max(self._device.due_ns(), now_ns), now_ns + STEP_NS))
-        if self._device.due_ns() <= self._clock.now_ns():
-            before = self._device.state
-            self._device.step()
-            if self._device.state != before:
-                self.changes.append((round(self.elapsed_s, 2), self.state, self.reason))
-                for series in self.series:
-                    series.last = math.nan  # a value of before must not stand as the one of now
-        while (message := self._inbox.get(0.0)) is not None:
+        before = self.state
+        messages = self.heard(self._clock.now_ns() + STEP_NS)
+        if self.state != before:
+            self.changes.append((round(self.elapsed_s, 2), self.state, self.reason))
+            for series in self.series:
+                series.last = math.nan  # a value of before must not stand as the one of now
+        for message in messages:
             match message:
                 case Announced():
                     self._announced(message.layout)
@@ -143,9 +123,6 @@ class Watch:
     def errors(self) -> dict[str, int | float]:
         """What the driver counted."""
         return self._device.sensor.counters()
-
-    def close(self) -> None:
-        self._device.close()
 
     def _announced(self, layout: Layout) -> None:
         """Channels that stay keep what is known of them: a replug is no new beginning."""
