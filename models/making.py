@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -23,9 +23,27 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from edgeagent.inference.bundle import Bundle, load_bundle
 from edgeagent.inference.engine import signature
+from edgeagent.inference.tensors import scale
 from edgeagent.inference.tflite import TfliteModel, find_runtime
 
 Floats = npt.NDArray[np.float32]
+
+
+class Scaling(NamedTuple):
+    """x' = (x - mean) / std, a channel each: float32[channels]."""
+
+    mean: Floats
+    std: Floats
+
+    @classmethod
+    def of(cls, x: npt.NDArray[np.floating]) -> Scaling:
+        """That of float[..., channels], to the digits that the bundle shows."""
+        flat = x.reshape(-1, x.shape[-1]).astype(np.float64)
+        return cls(flat.mean(0).astype(np.float32).round(6), flat.std(0).astype(np.float32).round(6))
+
+    def __call__(self, x: Floats) -> Floats:
+        scaled: Floats = scale(x, self.mean, self.std)
+        return scaled
 
 
 def quantise(model: keras.Model, calibration: Floats) -> bytes:

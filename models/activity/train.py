@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 sys.path.append(str(Path(__file__).parents[1]))  # what the models' scripts share
 
@@ -22,9 +21,8 @@ import tensorflow as tf
 import watch
 from data import MIRROR
 from keras import layers
+from making import Scaling
 from watch import LABELS, Floats, Ints, Trial
-
-from edgeagent.inference.tensors import scale
 
 SEED = 1
 EPOCHS = 30
@@ -32,22 +30,11 @@ WINDOWS_AN_EPOCH = 4096
 BATCH = 64
 
 
-class Scaling(NamedTuple):
-    """x' = (x - mean) / std, a channel each, in SI units: float32[6]."""
-
-    mean: Floats
-    std: Floats
-
-    def __call__(self, x: Floats) -> Floats:
-        scaled: Floats = scale(x, self.mean, self.std)
-        return scaled
-
-
 def scaling(trials: list[Trial]) -> Scaling:
     """Of the trials and their mirror images, which training sees as often."""
     x = np.concatenate([t.values for t in trials])
     both = np.concatenate([x, x * MIRROR]).astype(np.float64)
-    return Scaling(both.mean(0).astype(np.float32).round(6), both.std(0).astype(np.float32).round(6))
+    return Scaling.of(both)
 
 
 def network(batch: int | None = None) -> keras.Model:

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 import watch
 from keras import layers
+from making import Scaling
 from watch import CHANNELS, LABELS, UNITS, WINDOW, Floats, Trial
 
 from edgeagent.config.schema import Part
@@ -25,7 +26,6 @@ from edgeagent.inference.preprocess import Form
 from edgeagent.inference.preprocess.chain import Chain
 from edgeagent.inference.preprocess.fft_magnitude import Options as Spectrum
 from edgeagent.inference.tasks.anomaly import ANOMALY, NORMAL
-from edgeagent.inference.tensors import scale
 from edgeagent.records import Channel
 
 FOLDER = Path(__file__).parent
@@ -44,17 +44,6 @@ TOLERANCE = 0.02
 GOLDEN_OF_EACH = 4
 RECORDED, RECORDED_S = 8, (25, 10)
 """The subject of the recording, and how long each of its trials that are normal and that are not."""
-
-
-class Scaling(NamedTuple):
-    """x' = (x - mean) / std of the spectra, a channel each: float32[6]."""
-
-    mean: Floats
-    std: Floats
-
-    def __call__(self, x: Floats) -> Floats:
-        scaled: Floats = scale(x, self.mean, self.std)
-        return scaled
 
 
 class Split(NamedTuple):
@@ -99,11 +88,6 @@ def prepared(windows: Floats) -> Floats:
     return np.stack([chain(window) for window in windows])
 
 
-def scaling(spectra: Floats) -> Scaling:
-    flat = spectra.reshape(-1, len(CHANNELS)).astype(np.float64)
-    return Scaling(flat.mean(0).astype(np.float32).round(6), flat.std(0).astype(np.float32).round(6))
-
-
 def network(batch: int | None = None) -> keras.Model:
     """Through a code of eight numbers and back."""
     shape = (chain.rows, len(CHANNELS))
@@ -139,7 +123,7 @@ def cross_validate(trials: list[Trial]) -> tuple[dict[int, float], Floats]:
     for subject in watch.TRAINING:
         others = tuple(s for s in watch.TRAINING if s != subject)
         spectra = prepared(split(trials, others, TRAINING_HOP).normal)
-        scale = scaling(spectra)
+        scale = Scaling.of(spectra)
         model = fit(scale(spectra))
         left_out = Result(*(errors(model, scale(prepared(x))) for x in split(trials, (subject,))))
         aucs[subject] = left_out.auc()
@@ -325,7 +309,7 @@ def main() -> None:
 
     print("training on all of them ...", flush=True)
     spectra = prepared(split(trials, watch.TRAINING, TRAINING_HOP).normal)
-    scale = scaling(spectra)
+    scale = Scaling.of(spectra)
     model = fit(scale(spectra))
     held_out = split(trials, watch.HELD_OUT)
     auc_float = Result(*(errors(model, scale(prepared(x))) for x in held_out)).auc()
