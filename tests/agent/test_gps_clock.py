@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from pathlib import Path
@@ -75,16 +73,6 @@ class Satellites:
         except StorageFault:  # it is not up yet
             return {"outbox": {}}
         return status
-
-
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """The agent runs in this process: give pytest its signals back."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
 
 
 def test_records_made_before_the_fix_are_stamped_with_its_time_when_they_are_sent(

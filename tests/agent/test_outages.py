@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import resource
-import signal
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
@@ -150,16 +148,6 @@ class SteppingClock(ScaledClock):
 
             wait_for(some_more)
         ask(site.run, "stop")
-
-
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """The agent runs in this process: give pytest its signals back."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
 
 
 def test_a_wall_clock_that_steps_by_years_touches_neither_order_nor_ids(

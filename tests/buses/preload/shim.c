@@ -110,33 +110,9 @@ static int connect_bus(void)
     return fd;
 }
 
-static int open_any(const char *real_name, const char *path, int flags, va_list args)
-{
-    int (*real)(const char *, int, ...) = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, real_name);
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(args, mode_t) : 0;
-    const char *wanted = getenv("EDGEAGENT_I2C_BUS");
-    if (wanted && path && strcmp(path, wanted) == 0)
-        return connect_bus();
-    return real(path, flags, mode);
-}
-
-int open(const char *path, int flags, ...)
-{
-    va_list args;
-    va_start(args, flags);
-    int fd = open_any("open", path, flags, args);
-    va_end(args);
-    return fd;
-}
-
-int open64(const char *path, int flags, ...)
-{
-    va_list args;
-    va_start(args, flags);
-    int fd = open_any("open64", path, flags, args);
-    va_end(args);
-    return fd;
-}
+#define OURS_IN "EDGEAGENT_I2C_BUS"
+#define CONNECT connect_bus
+#include "opens.h"
 
 int ioctl(int fd, unsigned long request, ...)
 {

@@ -153,32 +153,9 @@ static int answer(uint32_t request, void *argument)
     }
 }
 
-static int open_any(const char *real, const char *path, int flags, va_list args)
-{
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(args, mode_t) : 0;
-    const char *wanted = getenv("EDGEAGENT_CAMERA");
-    if (wanted && path && strcmp(path, wanted) == 0)
-        return connect_camera();
-    return REAL(real, int (*)(const char *, int, ...))(path, flags, mode);
-}
-
-int open(const char *path, int flags, ...)
-{
-    va_list args;
-    va_start(args, flags);
-    int fd = open_any("open", path, flags, args);
-    va_end(args);
-    return fd;
-}
-
-int open64(const char *path, int flags, ...)
-{
-    va_list args;
-    va_start(args, flags);
-    int fd = open_any("open64", path, flags, args);
-    va_end(args);
-    return fd;
-}
+#define OURS_IN "EDGEAGENT_CAMERA"
+#define CONNECT connect_camera
+#include "opens.h"
 
 int ioctl(int fd, unsigned long request, ...)
 {
