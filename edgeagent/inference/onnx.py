@@ -34,7 +34,7 @@ _WHEELS = {
     "MIGraphXExecutionProvider": "onnxruntime-migraphx",
     "CANNExecutionProvider": "onnxruntime-cann",
 }
-"""The packages with ONNX Runtime and a provider that the plain one does not have; pypi.org, November 2026."""
+"""The packages with ONNX Runtime and a provider that the plain one does not have, as of November 2026."""
 
 
 class OnnxModel:
