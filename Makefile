@@ -91,7 +91,7 @@ lint: $(VENV)/.dev  ## ruff: rules and format
 
 types: $(VENV)/.dev  ## mypy --strict
 	$(RUN)/mypy
-	@for conftest in tests/*/conftest.py; do $(RUN)/mypy $$conftest || exit; done
+	@for conftest in tests/conftest.py tests/*/conftest.py; do $(RUN)/mypy $$conftest || exit; done
 
 .PHONY: test-crashes test-kills
 test-crashes: $(VENV)/.dev  ## a million simulated power cuts (make test: 10,000)

@@ -122,7 +122,7 @@ def test_windows_that_an_hour_without_samples_swallowed_are_counted_not_cut() ->
     assert scene.windows.closed == scene.windows.overrun + cut == 3602
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 9)), max_size=40))
 def test_how_samples_are_split_into_blocks_changes_no_window(pieces: list[tuple[bool, int]]) -> None:
     whole, split = Scene(), Scene()

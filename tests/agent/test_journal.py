@@ -73,13 +73,14 @@ def test_the_journal_of_a_killed_run_replays_up_to_the_kill(site: Site) -> None:
     site.write(MOTION, RULES)
     journal = site.folder / "journal"
     with running(site, *scaled(), "--journal", str(journal)) as agent:
-        first = agent.until(lambda s: s["pipelines"]["motion"]["label"])["pipelines"]["motion"]["windows"]
-        # Some seconds on: the newest of the journal, not flushed yet, are what a kill may cost.
-        status = agent.until(lambda s: s["pipelines"]["motion"]["windows"] >= first + 10)
+        first = agent.until(lambda s: s["pipelines"]["motion"]["label"])
+        agent.until(lambda s: s["outbox"]["made"] >= first["outbox"]["made"] + 10)
         agent.stop(signal.SIGKILL)
+    # The status file is written at a tick, after what was handed over up to then was flushed.
+    made = site.last_status()["outbox"]["by_kind"]["prediction"]["made"]
     records = [json.loads(line) for line in replayed(site, journal).splitlines()]
     predictions = [r for r in records if r["kind"] == "prediction"]
-    assert len(predictions) >= status["pipelines"]["motion"]["windows"] - 5
+    assert len(predictions) >= made > 0
     assert any(r["body"]["label"] for r in predictions)
 
 

@@ -230,7 +230,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=80, deadline=None)
+TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=80)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from agents import MOTION, Site, running, scaled
+from agents import MOTION, Site, running, scaled, wait_for
 
 from edgeagent.agent.reporting import Reporter
 from edgeagent.health.progress import Progress
@@ -59,6 +59,11 @@ class Manager:
         self._socket.close()
 
 
+def state_of(pid: int) -> str:
+    """R running, S sleeping, T stopped: proc(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
     with closing(Manager(tmp_path)) as manager:
@@ -78,7 +83,7 @@ def test_ready_reload_stop_and_the_watchdog_are_told_as_they_are(tmp_path: Path,
         manager.until("WATCHDOG=1")
 
         agent.send(signal.SIGSTOP)
-        manager.rest()
+        wait_for(lambda: state_of(agent.pid) == "T")
         manager.rest()
         assert manager.silent_for(5 * FED_S), "who hangs is not fed"
         agent.send(signal.SIGCONT)

@@ -50,23 +50,23 @@ def test_what_is_written_reaches_the_device(cable: FakePort, port: SerialPort) -
 def test_a_silent_device_gives_nothing_after_the_time_out(port: SerialPort) -> None:
     started = time.monotonic()
     assert port.read(20 * MS) == b""
-    assert 0.015 < time.monotonic() - started < 1.0
+    assert time.monotonic() - started > 0.015
 
 
 def test_the_time_out_is_counted_by_the_clock_that_was_handed_in(cable: FakePort) -> None:
-    port = SerialPort(cable.path, 115200, ScaledClock(1000.0, time.monotonic_ns()))
+    port = SerialPort(cable.path, 115200, ScaledClock(10_000.0, time.monotonic_ns()))
     port.open()
     started = time.monotonic()
-    assert port.read(20 * NS_PER_S) == b""
-    assert time.monotonic() - started < 5.0
+    assert port.read(600 * NS_PER_S) == b""
+    assert time.monotonic() - started < 60.0
     port.close()
 
 
 def test_a_wake_from_another_thread_ends_a_read_that_waits(port: SerialPort) -> None:
     threading.Timer(0.02, port.wake).start()
     started = time.monotonic()
-    assert port.read(30 * NS_PER_S) == b""
-    assert time.monotonic() - started < 10.0
+    assert port.read(90 * NS_PER_S) == b""
+    assert time.monotonic() - started < 60.0
 
 
 def test_a_wake_is_good_for_one_read_only(port: SerialPort) -> None:

@@ -130,7 +130,7 @@ _BODY_FIELDS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.dictionaries(_FIELDS, _BODIES, max_size=3),
     st.dictionaries(_BODY_FIELDS, _BODIES, max_size=3),

@@ -100,7 +100,7 @@ def test_a_filter_does_what_its_name_says(filters: str, x: list[float], expected
 
 
 @pytest.mark.parametrize("filters", EACH.values())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(x=st.lists(st.sampled_from([-20.0, -1.0, 0.0, 0.5, 3.0, 30.0, NAN]), max_size=40), data=st.data())
 def test_how_samples_are_split_into_blocks_changes_nothing_and_what_is_missing_stays_missing(
     filters: str, x: list[float], data: st.DataObject

@@ -72,7 +72,7 @@ def test_a_filter_is_scipys_butterworth(
     close(both_ways, scipy.signal.sosfiltfilt(sos, x, axis=0))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     order=st.integers(1, 6),
     edges=st.lists(st.floats(0.02, 0.97), min_size=1, max_size=2, unique=True).filter(

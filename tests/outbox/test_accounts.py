@@ -29,7 +29,7 @@ def rows(outbox: Outbox) -> int:
     return int(count)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2**32)), max_size=25))
 def test_counters_agree_with_the_rows_whatever_is_done(steps: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as name:

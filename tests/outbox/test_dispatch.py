@@ -91,7 +91,7 @@ def test_a_batch_that_ends_in_all_three_ways_is_counted_so_for_each_upstream(tmp
     assert counters.waiting == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.sampled_from(list(Priority)), st.integers(1, 7), st.integers(0, 9), st.integers(0, 3)),

@@ -20,7 +20,7 @@ from firmware_bridge.messages import ChannelInfo, Config, ConfigAck, Hello, Hell
 
 SPEED = 10.0
 PlugIn = Callable[..., VirtualBoard]
-PATIENCE_S = 60  # of the scaled clock: 6 s
+PATIENCE_S = 600  # of the scaled clock: a minute
 CURRENT = ChannelInfo("current", "A", 1, 1, 0.01, 20.0)
 
 

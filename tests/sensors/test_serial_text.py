@@ -312,9 +312,9 @@ def opened(cable: FakePort) -> Iterator[Opener]:
 
 
 def read_rows(sensor: Sensor, n: int) -> list[Block]:
-    """Blocks until there are n rows; gives up after five seconds."""
+    """Blocks until there are n rows; gives up after a minute."""
     blocks: list[Block] = []
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while sum(len(b.values) for b in blocks) < n:
         assert time.monotonic() < deadline, "the rows did not come"
         block = sensor.read()
