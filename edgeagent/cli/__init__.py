@@ -15,9 +15,9 @@ import logging
 import platform
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -27,8 +27,10 @@ from edgeagent.errors import Fault
 OK, FAULTS, USAGE, DEGRADED, NOT_RUNNING, BUG = 0, 1, 2, 3, 4, 70
 """Exit codes, as in the README's table: fine, faults were found, wrong usage, runs but not well, no agent, our bug."""
 
+DEFAULT_CONFIG = "/etc/edgeagent/edgeagent.yaml"  # where the service has it
 _MACHINES = ("x86_64", "aarch64", "armv7l")
 _FOLDER = Path(__file__).parent
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 
 class Duration(click.ParamType[float]):
@@ -43,6 +45,19 @@ class Duration(click.ParamType[float]):
             return parse_quantity(str(value), DURATION)
         except Fault as fault:
             self.fail(str(fault), param, ctx)
+
+
+def config_option(name: str = "config") -> Callable[[_Decorated], _Decorated]:
+    """`-c FILE`, for a command that cannot do without one."""
+    return click.option(
+        "-c",
+        "--config",
+        name,
+        type=click.Path(path_type=Path),
+        default=DEFAULT_CONFIG,
+        show_default=True,
+        help="The agent's YAML file.",
+    )
 
 
 class _Commands(click.Group):

@@ -16,7 +16,7 @@ from edgeagent.agent.calibrating import MOST_S, audit, utc
 from edgeagent.agent.clock import RealClock
 from edgeagent.agent.control import BEGUN_PATIENCE_S, ask
 from edgeagent.agent.state import Lock, state_folder
-from edgeagent.cli import OK, Duration
+from edgeagent.cli import OK, Duration, config_option
 from edgeagent.cli.status import answering, places_of
 from edgeagent.config.schema import Config
 from edgeagent.errors import ConfigFault, StorageFault
@@ -38,7 +38,7 @@ _ASK_EVERY_S = 1.0
 
 @click.command()
 @click.argument("name")
-@click.option("-c", "--config", type=click.Path(path_type=Path), required=True, help="The agent's YAML file.")
+@config_option()
 @click.option(
     "--for", "for_s", type=Duration(), default="10 min", show_default=True, help="How long to listen."
 )

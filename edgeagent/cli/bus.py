@@ -9,7 +9,7 @@ import click
 
 from edgeagent.agent.clock import RealClock
 from edgeagent.agent.traffic import Recorder
-from edgeagent.cli import FAULTS, OK, Duration
+from edgeagent.cli import FAULTS, OK, Duration, config_option
 from edgeagent.cli._attached import draft_of, refuse_if_an_agent_has, sensor_of
 from edgeagent.config.schema import Part
 from edgeagent.errors import ConfigFault
@@ -22,7 +22,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("sensors", nargs=-1)
-@click.option("-c", "--config", type=click.Path(path_type=Path), required=True, help="The YAML file.")
+@config_option()
 @click.option("--for", "for_s", type=Duration(), default="10s", show_default=True, help="For each sensor.")
 @click.option(
     "--out",

@@ -20,7 +20,7 @@ from edgeagent.agent.control import ask
 from edgeagent.agent.desk import request, serve
 from edgeagent.agent.outgoing import open_outbox
 from edgeagent.agent.state import Lock, run_folder, state_folder
-from edgeagent.cli import FAULTS, OK
+from edgeagent.cli import FAULTS, OK, config_option
 from edgeagent.config.load import load, require
 from edgeagent.config.schema import Config
 from edgeagent.errors import ConfigFault, StorageFault
@@ -42,9 +42,7 @@ Ask = Callable[..., Any]
 
 _BATCH_BYTES = 1_000_000
 _SPANS, _REASONS = 500, 50  # of a receipt in one request: a line of the control socket has 64 kB
-_CONFIG = click.option(
-    "-c", "--config", "path", type=click.Path(path_type=Path), required=True, help="The agent's YAML file."
-)
+_CONFIG = config_option("path")
 _JSON = click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 
 

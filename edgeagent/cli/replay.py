@@ -15,7 +15,7 @@ from edgeagent.agent import compose
 from edgeagent.agent.clock import RealClock, VirtualClock
 from edgeagent.agent.fit import check
 from edgeagent.agent.replay import Replay
-from edgeagent.cli import FAULTS, OK
+from edgeagent.cli import FAULTS, OK, config_option
 from edgeagent.config.schema import Config
 from edgeagent.counts import Counts
 from edgeagent.errors import StorageFault
@@ -26,7 +26,7 @@ from edgeagent.records import NS_PER_S, Draft, Record
 
 @click.command(name="replay")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("-c", "--config", type=click.Path(path_type=Path), required=True, help="The YAML file.")
+@config_option()
 @click.option("--records", type=click.File("w"), help="Write every record as a line of JSON (- is stdout).")
 def command(folder: Path, config: Path, records: TextIO | None) -> int:
     """Hand a recording to the pipeline again, on virtual time: the same decisions and records, bit for bit."""

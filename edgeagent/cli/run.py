@@ -15,14 +15,13 @@ from edgeagent.agent.fit import check
 from edgeagent.agent.outgoing import Outgoing
 from edgeagent.agent.run import Agent, Job, Store
 from edgeagent.agent.threads import Inbox
-from edgeagent.cli import FAULTS, OK, Duration
+from edgeagent.cli import FAULTS, OK, Duration, config_option
 from edgeagent.config.schema import Config
 from edgeagent.errors import Fault
 from edgeagent.health.progress import Progress
 from edgeagent.records import Draft
 from edgeagent.timebase import new_run
 
-DEFAULT_CONFIG = "/etc/edgeagent/edgeagent.yaml"
 _M_ARENA_MAX = -8
 
 
@@ -40,14 +39,7 @@ class _ClockSpec(click.ParamType[RealClock]):
 
 
 @click.command(name="run")
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_CONFIG,
-    show_default=True,
-    help="The YAML file.",
-)
+@config_option()
 @click.option("--once", is_flag=True, help="Until each pipeline has predicted once, deliver, exit.")
 @click.option("--for", "for_s", type=Duration(), help='For a time ("10s"), deliver, exit.')
 @click.option("--dry-run", is_flag=True, help="Read, predict, decide and print; drive, store, send nothing.")

@@ -18,7 +18,7 @@ import msgspec
 from edgeagent.agent.clock import RealClock
 from edgeagent.agent.watch import Series, Watch
 from edgeagent.buses import Buses
-from edgeagent.cli import FAULTS, OK, Duration
+from edgeagent.cli import FAULTS, OK, Duration, config_option
 from edgeagent.cli._attached import draft_of, refuse_if_an_agent_has, sensor_of
 from edgeagent.config import parts
 from edgeagent.config.catalogue import Driver, sensor_drivers
@@ -86,7 +86,7 @@ def _by_unit(channels: tuple[Channel, ...]) -> str:
 
 @command.command()
 @click.argument("name")
-@click.option("-c", "--config", type=click.Path(path_type=Path), required=True, help="The YAML file.")
+@config_option()
 @click.option("--for", "for_s", type=Duration(), help='Stop after this time ("10s"); otherwise at Ctrl-C.')
 @click.option("--json", "as_json", is_flag=True, help="Print nothing but a summary at the end, as JSON.")
 def read(name: str, config: Path, for_s: float | None, as_json: bool) -> int:

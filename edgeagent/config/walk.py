@@ -12,7 +12,8 @@ cannot be read is left out, and the walk goes on. Only a part's options are all 
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
@@ -30,6 +31,7 @@ WRONG: Any = object()
 """Stands for a value that could not be had; a fault says why."""
 
 _TAG = "tag:yaml.org,2002:"
+_Pair = tuple[Node, Node]
 _DEEPEST = 32
 
 
@@ -67,6 +69,8 @@ class Walker:
         if kind is Secret:
             return self._secret(node, path)
         if kind is Part or _is_struct(kind):
+            if kind is not Part:
+                node = self._indented(node, partial(_is_of_field, kind), path)
             items = self.items(node, path)
             if items is None:
                 return WRONG
@@ -99,6 +103,37 @@ class Walker:
                 place = _mark(value_node) if isinstance(value_node, ScalarNode) else mark
                 self._marks.add((*path, key), mark, place, _text_mark(value_node))
         return list(items.values())
+
+    def _indented(self, node: Node, strays: Callable[[_Pair, _Pair], bool], path: Path) -> Node:
+        """A mapping as it was meant: keys that stand beside their owner are put below it, and told once.
+
+        `strays(owner, pair)` says whether a pair that follows another can only belong below that.
+        """
+        if not isinstance(node, MappingNode) or node.flow_style:
+            return node
+        pairs: list[_Pair] = []
+        strayed: dict[int, list[_Pair]] = {}
+        for pair in node.value:
+            if pairs and _may_go_on(pairs[-1][1]) and strays(pairs[-1], pair):
+                strayed.setdefault(len(pairs) - 1, []).append(pair)
+            else:
+                pairs.append(pair)
+        for at, moved in strayed.items():
+            owner, value = pairs[at]
+            own = value.value if isinstance(value, MappingNode) else []
+            pairs[at] = owner, MappingNode(_TAG + "map", [*own, *moved], value.start_mark, value.end_mark)
+            self._tell_strayed((*path, str(owner.value)), [key for key, _ in moved])
+        return MappingNode(node.tag, pairs, node.start_mark, node.end_mark)
+
+    def _tell_strayed(self, owner: Path, keys: list[Node]) -> None:
+        which = ", ".join(str(key.value) for key in keys)
+        self._report.fault(
+            _mark(keys[0]),
+            f"{dotted(owner)}: its keys stand beside it",
+            found=which,
+            expected=f"{'it' if len(keys) == 1 else 'them'} below '{owner[-1]}', indented deeper",
+            hint="Put two spaces more before each of these lines.",
+        )
 
     def struct(self, items: list[Item], struct: type[msgspec.Struct], path: Path) -> Any:
         """A struct from the keys of a mapping; a field that is a Part takes the keys that are not the struct's."""
@@ -218,7 +253,7 @@ class Walker:
         return Secret("clear", node.value)
 
     def _mapping(self, node: Node, wanted: Any, path: Path) -> Any:
-        items = self.items(node, path)
+        items = self.items(self._indented(node, partial(_is_of_entry, wanted), path), path)
         if items is None:
             return WRONG
         values = {item.key: self.read(item.node, wanted, (*path, item.key)) for item in items}
@@ -313,6 +348,29 @@ def peel(wanted: Any) -> tuple[Any, tuple[Any, ...]]:
 
 def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _may_go_on(value: Node) -> bool:
+    """Whether more may be meant to be in it: it is empty, or was not closed by a bracket."""
+    return _is_nothing(value) or (isinstance(value, MappingNode) and not value.flow_style)
+
+
+def _is_of_entry(wanted: Any, owner: _Pair, pair: _Pair) -> bool:
+    """Where each entry is a mapping, what is none belongs into the empty one before it."""
+    is_entry = isinstance(pair[1], MappingNode) or _is_nothing(pair[1])
+    return _is_struct(peel(wanted)[0]) and _is_nothing(owner[1]) and not is_entry
+
+
+def _is_of_field(struct: type[msgspec.Struct], owner: _Pair, pair: _Pair) -> bool:
+    """What is no key here, but one of the section before it; or an entry, and that is empty."""
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+    section, key = owner[0].value, pair[0].value
+    if section not in fields or key in fields or nearest(key, list(fields)):
+        return False
+    kind = peel(fields[section])[0]
+    if _is_struct(kind):
+        return key in {field.encode_name for field in msgspec.structs.fields(kind)}
+    return get_origin(kind) is dict and _is_nothing(owner[1]) and isinstance(pair[1], MappingNode)
 
 
 def _is_nothing(node: Node) -> bool:

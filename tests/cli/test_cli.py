@@ -4,6 +4,7 @@ import ast
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -51,6 +52,23 @@ def test_every_command_is_a_file_whose_first_line_is_its_help(capsys: pytest.Cap
         first_line = (ast.get_docstring(ast.parse(file.read_text())) or "").partition("\n")[0]
         assert first_line
         assert f"{file.stem} " in out
+
+
+def commands(group: click.Group) -> Iterator[click.Command]:
+    """Every command, however deep."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield from commands(command) if isinstance(command, click.Group) else [command]
+
+
+def test_no_command_demands_the_config_that_run_finds_by_itself() -> None:
+    files = [p for command in commands(cli._group) for p in command.params if "--config" in p.opts]
+    assert len(files) > 10
+    assert not any(file.required for file in files)
+    # The others look for an agent that runs, wherever its state is.
+    assert sum(file.default == cli.DEFAULT_CONFIG for file in files) > 10
 
 
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
