@@ -1,7 +1,10 @@
 """The reference receiver of upstream/PROTOCOL.md: a server and the dataset folder that it writes.
 
     server.py    HTTP: who may send, how much, and the answers
-    store.py     Store    batches into the folder, each record once, durable before it is acknowledged
+    incoming.py           a batch's records, judged and made into lines
+    store.py     Store    lines into the folder, each record once, durable before it is acknowledged
+    ids.py       Ids      which records are here
+    known.py              the same read back at the start
     dataset.py            the folder itself: its files, how they are written and read
     tokens.py   Tokens   who may send, and for which devices
     uploads.py  Uploads  large records that come in pieces

@@ -4,23 +4,24 @@ records/DATE.jsonl   one record a line, by the date in the record's own time, or
 samples/ID.npz       a sample's arrays: values float32[n, channels], t_mono_ns int64[n], names, units
 samples/ID.jpg       or .png, .bmp: a sample that is a picture, as the camera made it
 samples/ID.json      why it was kept: the record without its raw data
+known.json           which ids are in the lines, so that a collector need not read all of them at its start (known.py)
 packed/              the same as Parquet and tar shards (pack.py)
 """
 
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Annotated, BinaryIO, NamedTuple, TypedDict
 
 import msgspec
 import numpy as np
 
+from edgeagent.collector.ids import Ids
 from edgeagent.errors import StorageFault
 from edgeagent.records import (
     NS_PER_S,
@@ -48,6 +49,17 @@ class _Sample(Raw, frozen=True, kw_only=True):
     t_mono_ns: int | None = None
 
 
+class Head(TypedDict):
+    """What of a line says which record it is."""
+
+    id: Annotated[str, msgspec.Meta(pattern=r"^[^/]+/[0-9a-f]{12}/[1-9][0-9]{0,17}$")]
+    kind: str
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_head = msgspec.json.Decoder(Head).decode
+
+
 class Summary(NamedTuple):
     """What a dataset folder holds: distinct records by kind, and files of samples."""
 
@@ -65,25 +77,25 @@ def samples_folder(folder: Path) -> Path:
     return folder / "samples"
 
 
-def day(record: Record, received: str) -> str:
+def day(record: Record, received: bytes) -> str:
     """The name of the file that a record's line goes to, without its suffix.
 
     One that was made before the device knew the time goes where it arrived: files that are complete stay so.
     """
-    return (record.time or received)[:10]
+    return (record.time or received.decode())[:10]
 
 
-def line(record: Record, received: str, sample: str | None) -> bytes:
+def line(record: Record, received: bytes, sample: str | None = None) -> bytes:
     """A record as JSON, with the newline; `received` is when (RFC 3339, UTC), `sample` names the files of its raw data.
 
     Raises ValueError if it holds what JSON cannot say.
     """
-    entry = msgspec.structs.asdict(record) | {"received": received}
-    if sample is not None:
-        entry["body"] = {k: v for k, v in record.body.items() if k != _DATA}
-        entry["sample"] = sample
     try:
-        return msgspec.json.encode(entry) + b"\n"
+        if sample is None:
+            return b'%b,"received":"%b"}\n' % (_encode(record)[:-1], received)
+        body = {k: v for k, v in record.body.items() if k != _DATA}
+        shown = _encode(msgspec.structs.replace(record, body=body))[:-1]
+        return b'%b,"received":"%b","sample":"%b"}\n' % (shown, received, sample.encode())
     except (TypeError, RecursionError, OverflowError) as e:
         raise ValueError(f"the body cannot be written as JSON: {e}") from e
 
@@ -163,37 +175,41 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def lines(folder: Path) -> Iterator[dict[str, str]]:
-    """The id and kind of every line in the folder's files. A last line that was cut short is passed over."""
-    for file in sorted(records_folder(folder).glob("*.jsonl")):
-        with file.open("rb") as f:
-            for number, text in enumerate(f, 1):
-                if text.endswith(b"\n"):
-                    yield _head(text, f"{file}:{number}")
+def day_files(folder: Path) -> list[Path]:
+    return sorted(records_folder(folder).glob("*.jsonl"))
 
 
-def _head(text: bytes, where: str) -> dict[str, str]:
-    try:
-        entry = json.loads(text)
-        return {"id": str(entry["id"]), "kind": str(entry["kind"])}
-    except (ValueError, KeyError, TypeError) as e:
-        raise StorageFault(
-            f"not a record ({e})", where=where, hint="Remove or repair the line; the others are not affected."
-        ) from e
+def lines(folder: Path) -> Iterator[Head]:
+    """The id and kind of every line in the folder's files. A last line that was cut short is passed over.
+
+    Raises StorageFault if a line is no record.
+    """
+    for file in day_files(folder):
+        yield from lines_of(file)
+
+
+def lines_of(file: Path, start: int = 0) -> Iterator[Head]:
+    """Those of one file, from a byte on at which a line begins."""
+    with file.open("rb") as f:
+        f.seek(start)
+        for number, text in enumerate(f, 1):
+            if text.endswith(b"\n"):
+                try:
+                    yield _decode_head(text)
+                except (ValueError, RecursionError) as e:
+                    place = f"line {number} after byte {start} of {file}" if start else f"{file}:{number}"
+                    hint = "Remove or repair the line; the others are not affected."
+                    raise StorageFault(f"not a record ({e})", where=place, hint=hint) from e
 
 
 def count_ids(folder: Path) -> dict[str, int]:
     """Distinct record ids by kind, read back from the files. Raises StorageFault if a line is no record."""
-    kinds = {entry["id"]: entry["kind"] for entry in lines(folder)}
-    return dict(sorted(Counter(kinds.values()).items()))
+    return summary(folder).kinds
 
 
 def summary(folder: Path) -> Summary:
     """What the folder holds, read back from the files. Raises StorageFault."""
-    kinds = {entry["id"]: entry["kind"] for entry in lines(folder)}
-    return Summary(
-        len(kinds),
-        dict(sorted(Counter(kinds.values()).items())),
-        len({record_id.split("/")[0] for record_id in kinds}),
-        sum(1 for _ in samples_folder(folder).glob("*.json")),
-    )
+    ids = Ids()
+    kinds = Counter(head["kind"] for head in lines(folder) if ids.add(head["id"]))
+    samples = sum(1 for _ in samples_folder(folder).glob("*.json"))
+    return Summary(kinds.total(), dict(sorted(kinds.items())), ids.devices(), samples)

@@ -19,7 +19,7 @@ from edgeagent.collector.tokens import Devices, Tokens, both, named_on_certifica
 from edgeagent.collector.uploads import MAX_BYTES, Refused, Uploads
 from edgeagent.errors import StorageFault
 from edgeagent.packing import TooLong, decompress
-from edgeagent.upstream.codec import decode_batch, decode_reference, encode_answer
+from edgeagent.upstream.codec import decode_batch, decode_reference, encode_answer, may_refer
 
 PATH, BLOB_PATH = "/v1/records", "/v1/blobs/"
 _RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", re.ASCII)
@@ -203,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         most_bytes = self.server.max_body_bytes
         try:
             plain = decompress(body, most_bytes) if coding == "zstd" else body
-            refusals = self._store(decode_batch(plain))
+            refusals = self._store(plain)
         except TooLong:
             return self._answer(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _error(f"a batch has {most_bytes} bytes at most")
@@ -216,8 +216,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(HTTPStatus.INSUFFICIENT_STORAGE, _error(str(e)))
         return self._answer(HTTPStatus.OK, encode_answer(refusals))
 
-    def _store(self, payloads: list[bytes]) -> list[Refusal]:
-        """Each record, or what was uploaded before and is referred to. Raises LookupError if that is not here."""
+    def _store(self, body: bytes) -> list[Refusal]:
+        """Each record, or what was uploaded before and is referred to.
+
+        Raises LookupError if that is not here, ValueError if the body is no batch.
+        """
+        payloads = decode_batch(body)
+        if not may_refer(body):
+            return self.server.store.add(payloads, self._devices())
         references = {
             at: found for at, payload in enumerate(payloads) if (found := decode_reference(payload))
         }
@@ -226,7 +232,8 @@ class _Handler(BaseHTTPRequestHandler):
             if whole is None:
                 raise LookupError(f"blob {reference.blob} is not here whole")
             payloads[at] = whole
-        refusals = self.server.store.add(payloads, self._devices())
+        # Each by itself: bytes that were uploaded need not be one record.
+        refusals = [self.server.store.add([payload], self._devices())[0] for payload in payloads]
         for reference in references.values():
             self.server.uploads.forget(reference.blob)
         return refusals

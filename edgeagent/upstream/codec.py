@@ -85,9 +85,14 @@ def encode_reference(record_id: str, sha256: str) -> bytes:
     return _encode({"id": record_id, "blob": sha256})
 
 
+def may_refer(body: bytes) -> bool:
+    """Whether a batch is to be looked through for references: nearly all have none."""
+    return _BLOB in body
+
+
 def decode_reference(payload: bytes) -> Reference | None:
     """The same; None if it is something else."""
-    if _BLOB not in payload[: 2 * MAX_ID_LENGTH]:  # nearly all are records
+    if _BLOB not in payload[: 2 * MAX_ID_LENGTH]:
         return None
     try:
         return _decode_reference(payload)
