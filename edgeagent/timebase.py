@@ -53,6 +53,13 @@ class Clock(Protocol):
         """Wait until the event is set (True) or the clock shows `until_ns` (False)."""
         ...
 
+    def let_run(self, duration_ns: int | None) -> None:
+        """Whoever must not come late says how far time may run on before he has said it again; None: for ever.
+
+        Only a time that several programs share for show waits for anybody: agent/clock.py, `SharedClock`.
+        """
+        ...
+
     def real_s(self, duration_ns: int) -> float:
         """How many real seconds such a duration takes: the time-out to hand to `poll`, a socket or a queue."""
         ...

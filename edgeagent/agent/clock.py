@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 import time
 from pathlib import Path
 from threading import Event
@@ -12,6 +13,9 @@ from edgeagent.timebase import Wall, best_wall
 
 _TIME_ERROR = 5  # adjtimex(2): "clock not synchronized"
 _TIMEX_BYTES = 208
+_STOOD, _MAY_RUN = 0, 1  # the two words of a shared clock
+_SHARED_BYTES = 16
+_FOR_EVER_NS = (1 << 63) - 1
 _TIMESYNCD_HAS_SET_IT = Path("/run/systemd/timesync/synchronized")
 
 
@@ -50,6 +54,9 @@ class RealClock:
         left_s = self.real_s(until_ns - self.now_ns())
         return event.wait(left_s) if left_s > 0 else event.is_set()
 
+    def let_run(self, duration_ns: int | None) -> None:
+        """It waits for nobody."""
+
     def real_s(self, duration_ns: int) -> float:
         return duration_ns / NS_PER_S
 
@@ -61,6 +68,11 @@ class ScaledClock(RealClock):
         self.speed = speed
         self._origin_ns = origin_ns
 
+    @property
+    def spec(self) -> str:
+        """What `--clock` takes, for another process to have the same time."""
+        return f"{self.speed:g}@{self._origin_ns}"
+
     def now_ns(self) -> int:
         return self._origin_ns + round((time.monotonic_ns() - self._origin_ns) * self.speed)
 
@@ -69,6 +81,46 @@ class ScaledClock(RealClock):
 
     def real_s(self, duration_ns: int) -> float:
         return duration_ns / NS_PER_S / self.speed
+
+
+class SharedClock(ScaledClock):
+    """One scaled time for several processes, that stands still while the one who must not come late is held up.
+
+    A machine that stalls for 0.2 s stalls for 2 s of a time that is ten times as fast: a virtual chip's FIFO would run
+    over, which no chip's would. So who reads it lets time run, a stretch at a time (`let_run`; one of all processes).
+
+    Args:
+        file: What they share, made if it is not there: two int64, how many real ns it has stood still so far, and how
+            far it may run, in ns of CLOCK_MONOTONIC without those.
+    """
+
+    def __init__(self, speed: float, origin_ns: int, file: Path) -> None:
+        import mmap
+
+        super().__init__(speed, origin_ns)
+        self._file = file
+        if not file.exists():
+            file.write_bytes(struct.pack("=2q", 0, _FOR_EVER_NS))
+        with file.open("r+b") as f:
+            self._shared = memoryview(mmap.mmap(f.fileno(), _SHARED_BYTES)).cast("q")
+
+    @property
+    def spec(self) -> str:
+        return f"{super().spec}:{self._file}"
+
+    def now_ns(self) -> int:
+        return self._origin_ns + round((self._ran_ns() - self._origin_ns) * self.speed)
+
+    def let_run(self, duration_ns: int | None) -> None:
+        ran_ns = self._ran_ns()
+        self._shared[_STOOD] = time.monotonic_ns() - ran_ns
+        self._shared[_MAY_RUN] = (
+            _FOR_EVER_NS if duration_ns is None else ran_ns + round(duration_ns / self.speed)
+        )
+
+    def _ran_ns(self) -> int:
+        may_run_ns = self._shared[_MAY_RUN]  # before the other, for it is written after it
+        return min(time.monotonic_ns() - self._shared[_STOOD], may_run_ns)
 
 
 class VirtualClock:
@@ -100,6 +152,9 @@ class VirtualClock:
         if not event.is_set():
             self._now_ns = max(self._now_ns, until_ns)
         return event.is_set()
+
+    def let_run(self, duration_ns: int | None) -> None:
+        """It runs only when someone waits."""
 
     def real_s(self, duration_ns: int) -> float:
         del duration_ns

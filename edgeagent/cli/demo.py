@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from edgeagent.agent.clock import RealClock, ScaledClock
+from edgeagent.agent.clock import RealClock, SharedClock
 from edgeagent.collector.dataset import summary as dataset_summary
-from edgeagent.demo.scene import Moment, Scene, clock_spec
+from edgeagent.demo.scene import Moment, Scene
 from edgeagent.demo.summary import faults, summarise
 from edgeagent.demo.view import View
 
@@ -43,11 +43,10 @@ def command(seconds: int, fast: bool, speed: float, as_json: bool, data: Path | 
     """The whole job on virtual hardware, through the real drivers, with a network that fails."""
     folder = data or Path(tempfile.mkdtemp(prefix="edgeagent-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
-    clock, spec = RealClock(), ""
+    clock = RealClock()
     if fast:
-        origin_ns = clock.now_ns()
-        clock, spec = ScaledClock(speed, origin_ns), clock_spec(speed, origin_ns)
-    with Scene(folder.absolute(), seconds, clock, spec) as scene, View(quiet=as_json) as view:
+        clock = SharedClock(speed, clock.now_ns(), folder.absolute() / "clock")
+    with Scene(folder.absolute(), seconds, clock) as scene, View(quiet=as_json) as view:
         signal.signal(signal.SIGINT, lambda *_: scene.stop())
         moment = _play(scene, view)
     held = dataset_summary(scene.dataset)

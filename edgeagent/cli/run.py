@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from edgeagent.agent.clock import RealClock, ScaledClock
+from edgeagent.agent.clock import RealClock, ScaledClock, SharedClock
 from edgeagent.agent.fit import check
 from edgeagent.agent.outgoing import Outgoing
 from edgeagent.agent.run import Agent, Job, Store
@@ -26,16 +26,19 @@ _M_ARENA_MAX = -8
 
 
 class _ClockSpec(click.ParamType[RealClock]):
-    """SPEED@ORIGIN_NS: what the demo hands to its agent, so that all its parts share one scaled time."""
+    """SPEED@ORIGIN_NS[:FILE]: what the demo hands to its agent, so that all its parts share one scaled time."""
 
-    name = "speed@origin_ns"
+    name = "speed@origin_ns[:file]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RealClock:
-        speed, _, origin_ns = str(value).partition("@")
+        start, _, file = str(value).partition(":")
+        speed, _, origin_ns = start.partition("@")
         try:
+            if file:
+                return SharedClock(float(speed), int(origin_ns), Path(file))
             return ScaledClock(float(speed), int(origin_ns))
         except ValueError:
-            self.fail(f"{value!r}: expected SPEED@ORIGIN_NS", param, ctx)
+            self.fail(f"{value!r}: expected SPEED@ORIGIN_NS[:FILE]", param, ctx)
 
 
 @click.command(name="run")

@@ -12,7 +12,7 @@ from threading import Event, Thread
 from typing import IO
 
 from edgeagent import __version__
-from edgeagent.agent.clock import RealClock
+from edgeagent.agent.clock import RealClock, ScaledClock
 from edgeagent.buses.fake.board import Firmware, VirtualBoard
 
 RATE_HZ = 20
@@ -20,15 +20,15 @@ MAX_FAILSAFE_MS = 65_535  # HELLO has 16 bits for it
 
 
 @contextmanager
-def board_at(port: Path, clock: RealClock, clock_spec: str, log: IO[bytes]) -> Iterator[None]:
-    """A running board whose serial port is `port`; `clock_spec` is its clock for `--clock`, "" for the real one."""
+def board_at(port: Path, clock: RealClock, log: IO[bytes]) -> Iterator[None]:
+    """A running board whose serial port is `port`."""
     # A real stall is `speed` times as long for the board: it must not take that for a dead host.
     failsafe_ms = min(max(5_000, round(2_000 * clock.speed)), MAX_FAILSAFE_MS)
     program = _compile(port.with_name("firmware"), log)
     if program is None:
         yield from _in_python(port, clock, failsafe_ms)
     else:
-        yield from _in_c(program, port, clock_spec, failsafe_ms, log)
+        yield from _in_c(program, port, clock, failsafe_ms, log)
 
 
 def _compile(program: Path, log: IO[bytes]) -> Path | None:
@@ -47,7 +47,7 @@ def _compile(program: Path, log: IO[bytes]) -> Path | None:
     return program if done.returncode == 0 else None
 
 
-def _in_c(program: Path, port: Path, clock_spec: str, failsafe_ms: int, log: IO[bytes]) -> Iterator[None]:
+def _in_c(program: Path, port: Path, clock: RealClock, failsafe_ms: int, log: IO[bytes]) -> Iterator[None]:
     command: list[str | Path] = [
         program,
         "--link",
@@ -57,7 +57,7 @@ def _in_c(program: Path, port: Path, clock_spec: str, failsafe_ms: int, log: IO[
         "--failsafe",
         str(failsafe_ms),
     ]
-    command += ["--clock", clock_spec] if clock_spec else []
+    command += ["--clock", clock.spec] if isinstance(clock, ScaledClock) else []
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import IO, Any, NamedTuple
 
-from edgeagent.agent.clock import RealClock
+from edgeagent.agent.clock import RealClock, ScaledClock
 from edgeagent.agent.control import ask
 from edgeagent.agent.state import read_status
 from edgeagent.demo.board import board_at
@@ -47,11 +47,10 @@ class Scene:
         folder: An empty folder for state, dataset and logs; it stays for the user to look at.
         seconds: How long, in the clock's seconds.
         clock: Real, or scaled.
-        clock_spec: How the agent's `--clock` says the same clock; "" for the real one.
     """
 
-    def __init__(self, folder: Path, seconds: float, clock: RealClock, clock_spec: str = "") -> None:
-        self.folder, self._seconds, self._clock, self._clock_spec = folder, seconds, clock, clock_spec
+    def __init__(self, folder: Path, seconds: float, clock: RealClock) -> None:
+        self.folder, self._seconds, self._clock = folder, seconds, clock
         self.dataset = folder / "dataset"
         self._run_folder = folder / "state" / "run"
         self._board = ExitStack()
@@ -67,7 +66,7 @@ class Scene:
     def __enter__(self) -> Scene:
         (self.folder / "token").write_text(secrets.token_urlsafe(24))
         self._logs: IO[bytes] = (self.folder / "log.txt").open("wb")
-        self._board.enter_context(board_at(self.folder / "board", self._clock, self._clock_spec, self._logs))
+        self._board.enter_context(board_at(self.folder / "board", self._clock, self._logs))
         self._port = 0
         self._start_collector()
         self._write_config()
@@ -160,8 +159,8 @@ class Scene:
 
     def _start_agent(self, seconds: float) -> None:
         command = ["run", "-c", str(self.folder / "edgeagent.yaml"), "--for", f"{seconds:.3f} s"]
-        if self._clock_spec:
-            command += ["--clock", self._clock_spec]
+        if isinstance(self._clock, ScaledClock):
+            command += ["--clock", self._clock.spec]
         self._agent = subprocess.Popen(
             [sys.executable, "-m", "edgeagent", *command],
             stdin=subprocess.DEVNULL,
@@ -199,8 +198,3 @@ class Scene:
         self._logs.flush()
         lines = (self.folder / "log.txt").read_text(errors="replace").splitlines()
         return lines[-1] if lines else ""
-
-
-def clock_spec(speed: float, origin_ns: int) -> str:
-    """What `--clock` takes."""
-    return f"{speed:g}@{origin_ns}"

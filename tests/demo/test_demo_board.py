@@ -13,7 +13,6 @@ import pytest
 
 from edgeagent.agent.clock import ScaledClock
 from edgeagent.demo.board import RATE_HZ, board_at
-from edgeagent.demo.scene import clock_spec
 from firmware_bridge.link import Burst, Link
 
 SPEED = 20.0
@@ -25,9 +24,8 @@ def samples_of(folder: Path) -> tuple[str, dict[int, tuple[int, ...]]]:
     """The firmware's name, and its samples by their number: (t_us, temperature, current)."""
     folder.mkdir()
     port, clock = folder / "board", ScaledClock(SPEED, time.monotonic_ns())
-    spec = clock_spec(SPEED, clock._origin_ns)
     link, rows = Link(), dict[int, tuple[int, ...]]()
-    with (folder / "log").open("wb") as log, board_at(port, clock, spec, log):
+    with (folder / "log").open("wb") as log, board_at(port, clock, log):
         fd = os.open(port, os.O_RDWR | os.O_NOCTTY)
         tty.setraw(fd)
         end_s = time.monotonic() + PATIENCE_S

@@ -18,7 +18,7 @@ from edgeagent.demo.summary import Summary
 
 pytestmark = pytest.mark.slow
 
-SPEED = "4"  # not the usual 10: a busy machine may hold a process up for longer than a FIFO lasts then
+SPEED = "4"  # not the usual 10: a busy machine may hold the model up for longer than a window waits then
 _PATIENCE_S = 60.0
 
 

@@ -27,6 +27,7 @@ Row = npt.NDArray[np.int16]
 
 STANDARD_GRAVITY = 9.80665
 RESET_NS = 50 * NS_PER_MS
+ROW_BYTES = 14  # in the FIFO, with the temperature
 
 SMPLRT_DIV = 0x19
 CONFIG = 0x1A
@@ -140,7 +141,11 @@ class Mpu6050(FakeChip):
         self._world_zero_ns: int | None = None
         self._power_on()
 
+    def close(self) -> None:
+        self.clock.let_run(None)
+
     def _power_on(self) -> None:
+        self.clock.let_run(None)
         self._registers = bytearray(0x80)
         self._registers[PWR_MGMT_1] = SLEEP
         self._registers[WHO_AM_I] = self.id or 0
@@ -160,9 +165,11 @@ class Mpu6050(FakeChip):
         for number, value in enumerate(data[1:], start=data[0]):
             if number not in READ_ONLY:
                 self._set(number, value)
+        self._wait_for_the_reader()
 
     def answer(self, n: int) -> bytes:
         self._catch_up(self.clock.now_ns())
+        self._wait_for_the_reader()
         register = self._pointer
         if register == FIFO_COUNTH:
             self._registers[FIFO_COUNTH : FIFO_COUNTL + 1] = len(self._fifo).to_bytes(2, "big")
@@ -194,6 +201,11 @@ class Mpu6050(FakeChip):
             self._start_sampling(now_ns)
         if first_fifo:
             self._world_zero_ns = round(self._first_ns)
+
+    def _wait_for_the_reader(self) -> None:
+        """A time that is shared for show stands still before the FIFO runs over."""
+        if self._fifo_runs():
+            self.clock.let_run(round(self.FIFO_BYTES / ROW_BYTES / 2 * self._period_ns))
 
     def _control_fifo(self, value: int) -> int:
         """USER_CTRL as it is stored: FIFO_RESET works while the FIFO is off, and clears itself."""

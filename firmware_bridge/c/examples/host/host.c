@@ -1,9 +1,10 @@
 /* The firmware as a program: a motor's temperature and current, and one relay, on a pty instead of a UART.
  *
- *     host [--link PATH] [--rate HZ] [--failsafe MS] [--clock SPEED@ORIGIN_NS]
+ *     host [--link PATH] [--rate HZ] [--failsafe MS] [--clock SPEED@ORIGIN_NS[:FILE]]
  *
  * Says `port PATH` on standard output, then `relay 0` or `relay 1` whenever the relay is driven. SIGUSR1 is the
- * reset button. `--clock` is a time that runs SPEED times as fast from ORIGIN_NS of CLOCK_MONOTONIC on.
+ * reset button. `--clock` is a time that runs SPEED times as fast from ORIGIN_NS of CLOCK_MONOTONIC on. Another
+ * program may hold it by FILE: two int64, the ns that it has stood still so far, and how far it may run without those.
  */
 #define _GNU_SOURCE
 
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +34,7 @@ typedef struct {
     size_t unsent_size;
     double speed;
     uint64_t origin_ns;
+    const volatile int64_t *held; /* NULL: nobody holds the clock */
     uint64_t start_ns;
     double rate_hz;
     double first_s; /* when the first sample at this rate was due, since the start */
@@ -59,8 +62,24 @@ static uint64_t now_ns(const machine *m)
 {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    const uint64_t real_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+    uint64_t real_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+    if (m->held != NULL) {
+        const uint64_t may_run_ns = (uint64_t)m->held[1]; /* first, for it is written last */
+        real_ns -= (uint64_t)m->held[0];
+        real_ns = real_ns < may_run_ns ? real_ns : may_run_ns;
+    }
     return m->origin_ns + (uint64_t)((double)(real_ns - m->origin_ns) * m->speed);
+}
+
+static const volatile int64_t *shared(const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    void *const words = fd < 0 ? MAP_FAILED : mmap(NULL, 2U * sizeof(int64_t), PROT_READ, MAP_SHARED, fd, 0);
+    if (words == MAP_FAILED) {
+        die(path);
+    }
+    (void)close(fd);
+    return words;
 }
 
 static double elapsed_s(const machine *m)
@@ -215,6 +234,7 @@ int main(int argc, char **argv)
     const char *link_path = NULL;
     for (int i = 1; i < argc; i += 2) {
         unsigned long long origin_ns = 0U;
+        int parsed = 0;
         if (i + 1 < argc && strcmp(argv[i], "--link") == 0) {
             link_path = argv[i + 1];
         } else if (i + 1 < argc && strcmp(argv[i], "--rate") == 0) {
@@ -222,10 +242,12 @@ int main(int argc, char **argv)
         } else if (i + 1 < argc && strcmp(argv[i], "--failsafe") == 0) {
             setup.failsafe_ms = (uint16_t)strtoul(argv[i + 1], NULL, 10);
         } else if (i + 1 < argc && strcmp(argv[i], "--clock") == 0
-                   && sscanf(argv[i + 1], "%lf@%llu", &m.speed, &origin_ns) == 2) {
+                   && sscanf(argv[i + 1], "%lf@%llu%n", &m.speed, &origin_ns, &parsed) == 2) {
             m.origin_ns = origin_ns;
+            m.held = argv[i + 1][parsed] == ':' ? shared(&argv[i + 1][parsed + 1]) : NULL;
         } else {
-            (void)fprintf(stderr, "usage: %s [--link PATH] [--rate HZ] [--failsafe MS] [--clock SPEED@ORIGIN_NS]\n",
+            (void)fprintf(stderr,
+                          "usage: %s [--link PATH] [--rate HZ] [--failsafe MS] [--clock SPEED@ORIGIN_NS[:FILE]]\n",
                           argv[0]);
             return 2;
         }
