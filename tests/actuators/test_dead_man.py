@@ -22,8 +22,8 @@ from edgeagent.config.load import load, require
 from edgeagent.sensors import Context
 from edgeagent.sensors.bridge import BridgeSensor
 
-FAILSAFE_MS = 1000
-PATIENCE_S = 20.0
+FAILSAFE_MS = 3000
+PATIENCE_S = 90.0
 CONFIG = """\
 device: {{id: unit-1}}
 state: {folder}/state

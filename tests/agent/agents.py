@@ -23,7 +23,7 @@ from edgeagent.errors import Fault
 from edgeagent.inference.bundle import own_bundles
 from edgeagent.records import Record
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 SPEED = 10
 RECORDING = own_bundles() / "activity" / "recording"
 ACME = Path(__file__).parent / "acme"

@@ -197,7 +197,7 @@ def test_a_driver_that_does_not_come_back_is_told_as_hung() -> None:
     reader.stop()
     deaf.let.set()
     assert reader.thread is not None
-    reader.thread.join(10)
+    reader.thread.join(60)
     assert not deaf.is_open
 
 
@@ -220,5 +220,5 @@ def test_a_reader_that_follows_another_waits_for_it_and_takes_its_devices_open()
     wait_for(lambda: not probe.readings)
     assert (probe.opened, probe.closed, deaf.closed) == (1, 0, 1)
     new.stop()
-    new.thread.join(10)
+    new.thread.join(60)
     assert probe.closed == 1

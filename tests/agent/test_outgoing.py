@@ -214,12 +214,12 @@ def test_an_upstream_that_is_taken_away_while_it_sends_keeps_its_records_for_the
     loop.put(drafts(5))
     wait_for(lambda: not loop.unwritten)
     thread = spawn("sender", sender.run, inbox)
-    assert sink.holds.wait(10)
+    assert sink.holds.wait(60)
     sender.stop()
     loop.ask(lambda outbox: outbox.route({"next": frozenset()}))
     assert sender.take("held", 10, 1000, Priority.BULK) == [], "it is not asked for what is not its any more"
     sink.let.set()
-    thread.join(10)
+    thread.join(60)
     taken = loop.ask(lambda outbox: outbox.take("next", 10, 10**6))
     assert len(taken) == 5, "sent again, and stored once: its id tells"
 

@@ -54,7 +54,7 @@ def bridge(*args: str) -> int:
 def test_monitor_prints_the_traffic_of_both_directions_decoded(
     board: VirtualBoard, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bridge("monitor", board.path, "--for", "0.8s") == OK
+    assert bridge("monitor", board.path, "--for", "1.5s") == OK
     out = capsys.readouterr().out
     assert re.search(r"^ +0\.\d{3} > HelloRequest", out, re.MULTILINE)
     assert "< Hello           virtual-motor 1.0.0 (build virtual) on virtual-0001" in out
@@ -69,7 +69,7 @@ def test_monitor_shows_what_is_no_frame_and_the_bytes_when_asked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with served(VirtualBoard(RealClock(), firmware=Printing())) as board:
-        assert bridge("monitor", board.path, "--for", "0.3s", "--raw") == OK
+        assert bridge("monitor", board.path, "--for", "1.5s", "--raw") == OK
     out = capsys.readouterr().out
     assert r"not a frame     15 bytes: 'Booting v1...\r\n'" in out
     assert re.search(r"HostHeartbeat\n.*  04 03 d1 93 00$", out, re.MULTILINE)
@@ -79,7 +79,7 @@ def test_monitor_shows_what_is_no_frame_and_the_bytes_when_asked(
 def test_monitor_that_listens_sends_nothing_and_so_gets_no_samples(
     board: VirtualBoard, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bridge("monitor", board.path, "--for", "0.7s", "--listen") == OK
+    assert bridge("monitor", board.path, "--for", "1.5s", "--listen") == OK
     out = capsys.readouterr().out
     assert " > " not in out
     assert "Samples" not in out
@@ -95,7 +95,7 @@ def test_monitor_shows_a_board_that_only_prints_text(capsys: pytest.CaptureFixtu
 
     writer = Thread(target=print_text)
     writer.start()
-    assert bridge("monitor", port.path, "--for", "0.5s") == OK
+    assert bridge("monitor", port.path, "--for", "1.5s") == OK
     writer.join()
     assert r"not a frame     220 bytes: '23.5,1.25\r\n" in capsys.readouterr().out
     port.unplug()
@@ -138,11 +138,11 @@ def test_set_says_when_the_board_has_let_go_by_itself(capsys: pytest.CaptureFixt
 def test_bench_measures_round_trips_samples_and_the_clock(
     board: VirtualBoard, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bridge("bench", board.path, "--for", "0.5s") == OK
+    assert bridge("bench", board.path, "--for", "1.5s") == OK
     out = capsys.readouterr().out
     assert re.search(r"^ping of 32 bytes: (\d+) of \d+ answered", out, re.MULTILINE)
     assert re.search(r"[\d.]+ ms median, [\d.]+ ms p99, [\d.]+ ms least", out)
-    assert re.search(r"^samples: [1-9]\d* in 0.5 s .*, 0 lost$", out, re.MULTILINE)
+    assert re.search(r"^samples: [1-9]\d* in 1.5 s .*, 0 lost$", out, re.MULTILINE)
     assert re.search(r"^clock: [+-]\d+ ppm", out, re.MULTILINE)
 
 

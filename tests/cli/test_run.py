@@ -58,7 +58,7 @@ def test_it_stops_within_2_s_though_all_hangs_that_can(site: Site) -> None:
 
 def test_a_signal_during_delivery_ends_it_at_once_and_keeps_what_is_left(site: Site) -> None:
     site.write(COUNTER, upstream("http://127.0.0.1:9"))
-    with running(site, *scaled(), "--for", "5 s") as agent:
+    with running(site, *scaled(), "--for", "20 s") as agent:
         agent.until(lambda s: s["state"] == "stopping")
         assert agent.stop() < STOP_S
         assert agent.wait() == OK
@@ -67,10 +67,10 @@ def test_a_signal_during_delivery_ends_it_at_once_and_keeps_what_is_left(site: S
 
 def test_for_a_time_runs_that_long_and_delivers(site: Site) -> None:
     site.write(COUNTER, "upstream: {stick: {directory: {path: stick}}}")
-    with running(site, *scaled(), "--for", "5 s") as agent:
+    with running(site, *scaled(), "--for", "20 s") as agent:
         agent.wait()
     last = site.last_status()
-    assert last["uptime_s"] >= 5.0
+    assert last["uptime_s"] >= 20.0
     assert last["outbox"]["made"] == last["outbox"]["delivered"] == site.records_due() > 10
     assert site.records() == 0
     assert list(site.stick.glob("*.msgpack"))
@@ -78,7 +78,7 @@ def test_for_a_time_runs_that_long_and_delivers(site: Site) -> None:
 
 def test_once_ends_as_soon_as_each_pipeline_has_predicted_and_delivers(site: Site) -> None:
     site.write(MOTION, "upstream: {stick: {directory: {path: stick}}}")
-    with running(site, *scaled(), "--once") as agent:
+    with running(site, *scaled(2), "--once") as agent:
         assert agent.wait() == OK
     last = site.last_status()
     assert last["pipelines"]["motion"]["label"] is not None
@@ -95,7 +95,7 @@ def test_once_gives_up_after_30_s_and_says_what_it_waited_for(site: Site) -> Non
 
 def test_a_dry_run_prints_and_drives_stores_and_sends_nothing(site: Site) -> None:
     site.write(COUNTER, WIRE, "upstream: {stick: {directory: {path: stick}}}")
-    with running(site, *scaled(), "--dry-run", "--for", "3 s") as agent:
+    with running(site, *scaled(), "--dry-run", "--for", "20 s") as agent:
         assert agent.wait() == OK
     assert "type=decision rule=many" in agent.printed
     assert "reason=everything" in agent.printed

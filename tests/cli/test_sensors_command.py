@@ -116,7 +116,7 @@ def test_read_on_a_terminal_draws_a_table_with_a_curve_and_cuts_nothing_off(
     config: Path, columns: int
 ) -> None:
     screen, terminal = os.openpty()
-    arguments = ["sensors", "read", "imu", "-c", str(config), "--for", "1500 ms"]
+    arguments = ["sensors", "read", "imu", "-c", str(config), "--for", "3 s"]
     environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
     with subprocess.Popen(
         [sys.executable, "-m", "edgeagent", *arguments], stdout=terminal, env=environment
@@ -137,7 +137,7 @@ def test_read_on_a_terminal_draws_a_table_with_a_curve_and_cuts_nothing_off(
 
 def test_a_fault_while_a_sensor_is_shown_is_told_on_the_screen_and_does_not_tear_it(config: Path) -> None:
     screen, terminal = os.openpty()
-    arguments = ["sensors", "read", "absent", "-c", str(config), "--for", "500 ms"]
+    arguments = ["sensors", "read", "absent", "-c", str(config), "--for", "2 s"]
     with subprocess.Popen(
         [sys.executable, "-m", "edgeagent", *arguments],
         stdout=terminal,
@@ -177,7 +177,7 @@ def test_a_fault_elsewhere_in_the_config_is_said_and_hinders_nobody(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config.write_text(config.read_text() + "outbox: {max_siz: 1 GB}\n")
-    assert cli.main(["sensors", "read", "imu", "-c", str(config), "--for", "300 ms", "--json"]) == cli.OK
+    assert cli.main(["sensors", "read", "imu", "-c", str(config), "--for", "2 s", "--json"]) == cli.OK
     assert "max_siz" in capsys.readouterr().err
 
 

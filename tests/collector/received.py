@@ -95,7 +95,7 @@ class CollectorProcess:
 
     def end(self, signal: int) -> int:
         os.kill(self._process.pid, signal)
-        code = self._process.wait(10)
+        code = self._process.wait(60)
         assert self._process.stdout
         self._process.stdout.close()
         return code

@@ -36,7 +36,7 @@ def filled(folder: Path, records: int, upstreams: tuple[str, ...] = ("fleet",)) 
 
 
 def sink(url: str) -> http.Http:
-    return http.build("fleet", http.Options(url=url, timeout=5.0), "press-07")
+    return http.build("fleet", http.Options(url=url, timeout=30.0), "press-07")
 
 
 @contextmanager

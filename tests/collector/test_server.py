@@ -20,7 +20,7 @@ from edgeagent.upstream.codec import encode_batch
 
 
 def post(server: Server, body: bytes, path: str = "/v1/records", **headers: str) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=5)  # type: ignore[arg-type]
+    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=60)  # type: ignore[arg-type]
     try:
         connection.request("POST", path, body, {k.replace("_", "-"): v for k, v in headers.items()})
         answer = connection.getresponse()
@@ -58,7 +58,7 @@ def test_a_batch_over_the_limit_is_a_413_that_the_sender_sees_and_the_next_is_se
 def test_a_batch_without_its_length_is_a_411(tmp_path: Path) -> None:
     with collector(tmp_path) as server:
         for length in ("", "-5", "many", "9" * 4000):
-            with socket.create_connection(server.server_address[:2], timeout=5) as raw:  # type: ignore[arg-type]
+            with socket.create_connection(server.server_address[:2], timeout=60) as raw:  # type: ignore[arg-type]
                 raw.sendall(f"POST /v1/records HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode())
                 raw.shutdown(socket.SHUT_WR)
                 assert raw.recv(100).startswith(b"HTTP/1.1 411 ")
@@ -98,7 +98,7 @@ def test_many_devices_at_once_each_get_their_own(tmp_path: Path) -> None:
 
 def test_closing_hangs_up_on_who_is_connected(tmp_path: Path) -> None:
     with collector(tmp_path) as server:
-        raw = socket.create_connection(server.server_address[:2], timeout=5)  # type: ignore[arg-type]
+        raw = socket.create_connection(server.server_address[:2], timeout=60)  # type: ignore[arg-type]
         raw.sendall(b"POST /v1/records HTTP/1.1\r\n")
         post(server, b"\x90")  # by now the first one is served
     with raw:

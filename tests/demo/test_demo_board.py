@@ -17,7 +17,7 @@ from firmware_bridge.link import Burst, Link
 
 SPEED = 20.0
 SAMPLES = 25 * RATE_HZ  # of which 7.5 s are a swell
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 def samples_of(folder: Path) -> tuple[str, dict[int, tuple[int, ...]]]:

@@ -17,7 +17,7 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 MARK = "the/tests/mark"
 
 # Nothing is held back from a listener, so that what was acknowledged has gone to its socket before a kill.

@@ -22,7 +22,7 @@ from edgeagent.outbox.outbox import Outbox
 
 KILLS = int(os.environ.get("EDGEAGENT_KILLS", "12"))
 HERE = Path(__file__).parent
-LONGEST_S = 0.3
+MOST_COMMITS, LONGEST_S = 80, 0.01
 
 
 class Said(NamedTuple):
@@ -36,8 +36,8 @@ class Said(NamedTuple):
     most_bytes: int
 
 
-def killed(folder: Path, run: str, after_s: float) -> Said:
-    """Run the loop, and kill it some time after its first commit."""
+def killed(folder: Path, run: str, commits: int, after_s: float) -> Said:
+    """Run the loop, and kill it some time after so many commits: never sooner, however slow the machine is."""
     process = subprocess.Popen(
         [sys.executable, str(HERE / "outbox_loop.py"), str(folder), run],
         stdout=subprocess.PIPE,
@@ -45,7 +45,11 @@ def killed(folder: Path, run: str, after_s: float) -> Said:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert process.stdout
-    lines = [process.stdout.readline()]
+    lines = []
+    while commits:
+        lines.append(process.stdout.readline())
+        assert lines[-1], "it ended by itself"
+        commits -= lines[-1].startswith("A ")
     killer = Timer(after_s, process.kill)
     killer.start()
     lines += process.stdout.readlines()
@@ -91,7 +95,7 @@ def test_kills_lose_and_double_nothing_and_the_counters_agree(
     dice = random.Random(7)
     records = expired = sent_bytes = 0
     for kill in range(KILLS):
-        said = killed(tmp_path, f"{kill:012x}", dice.uniform(0.0, LONGEST_S))
+        said = killed(tmp_path, f"{kill:012x}", dice.randrange(1, MOST_COMMITS), dice.uniform(0, LONGEST_S))
         outbox = open_outbox(tmp_path, run="f" * 12)
         assert outbox.set_aside is None
         waited = outbox.counters().waiting

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 C_FOLDER = Path(__file__).parents[2] / "firmware_bridge" / "c"
 BUILD = C_FOLDER / "build"
-START_PATIENCE_S = 20.0
+START_PATIENCE_S = 90.0
 DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]  # a program, however this process ends
 
 

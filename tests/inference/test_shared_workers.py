@@ -27,7 +27,7 @@ pytestmark = pytest.mark.tflite_runtime
 
 WINDOW = windows(1)[0]
 SOURCE = Path(__file__).parent / "delegate" / "delegate.c"
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 class Board:

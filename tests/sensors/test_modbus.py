@@ -37,7 +37,7 @@ LEVEL = Register(address=200, unit="m", scale=0.01)
 METER = device(3, holding={100: [0x42F6, 0xE979], 200: [150]}, coils={0: [0, 0]})
 OTHER = device(4, holding={100: [0x42F6, 0xE979], 200: [160]})
 SOON = 1.0  # the `timeout` where silence is what a test waits for; a machine that stalls so long spoils it
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 
 
 @pytest.fixture
