@@ -8,6 +8,9 @@ who has never heard of edgeagent would catch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class Fault(Exception):
     """Something outside this program is not as it must be.
@@ -60,6 +63,18 @@ class WrongDevice(DeviceFault):
 
 class StorageFault(Fault, OSError):
     """The disk, the outbox or a dataset cannot be read or written."""
+
+
+@contextmanager
+def disk(what: str, *, where: object, hint: str = "") -> Iterator[None]:
+    """What the system refuses in here is a StorageFault: `what` cannot be done, `where`, and the system's reason."""
+    try:
+        yield
+    except Fault:
+        raise  # some are an OSError too
+    except OSError as e:
+        strange = f": {e.filename}" if e.filename and str(e.filename) != str(where) else ""
+        raise StorageFault(f"{what} ({e.strerror or e}{strange})", where=str(where), hint=hint) from e
 
 
 class UpstreamFault(Fault, ConnectionError):

@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from edgeagent.agent.state import make_folder
 from edgeagent.config.schema import Config
-from edgeagent.errors import BundleFault, ConfigFault, StorageFault
+from edgeagent.errors import BundleFault, ConfigFault, disk
 from edgeagent.inference.bundle import Bundle, load_bundle
 from edgeagent.inference.choices import choices_for
 
@@ -190,15 +190,6 @@ def _names(bundle: Bundle) -> Iterator[str]:
         n += 1
 
 
-@contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except StorageFault:
-        raise
-    except OSError as e:
-        raise StorageFault(
-            f"the swap cannot be written ({e.strerror})",
-            where=str(folder),
-            hint="Make room on the disk, and see whether the agent's user may write there",
-        ) from e
+def _disk(folder: Path) -> AbstractContextManager[None]:
+    hint = "Make room on the disk, and see whether the agent's user may write there"
+    return disk("the swap cannot be written", where=folder, hint=hint)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeagent.cli import FAULTS, OK, Duration
+from edgeagent.config.parts import pip_install
 from edgeagent.errors import ConfigFault
 
 if TYPE_CHECKING:
@@ -143,9 +144,8 @@ def pack(dataset: Path) -> None:
     try:
         from edgeagent.collector.pack import pack as pack_dataset
     except ImportError as e:
-        raise ConfigFault(
-            f"packing needs {e.name}", hint="Install it: pip install 'edgeagent[dataset]'."
-        ) from e
+        hint = f"Install it: {pip_install('edgeagent[dataset]')}."
+        raise ConfigFault(f"packing needs {e.name}", hint=hint) from e
 
     done = pack_dataset(dataset)
     click.echo(

@@ -22,7 +22,7 @@ from edgeagent.cli._calibrate import calibrate
 from edgeagent.cli.status import answering, places_of
 from edgeagent.config.jsonschema import json_schema
 from edgeagent.config.quantities import DURATION, FREQUENCY, parse_quantity
-from edgeagent.errors import ConfigFault, StorageFault
+from edgeagent.errors import ConfigFault, StorageFault, disk
 from edgeagent.inference.archive import archive_name, pack, unpack
 from edgeagent.inference.bundle import Bundle, BundleKeys, find_bundle, load_bundle, own_bundles, read_keys
 from edgeagent.inference.checkup import check_bundle
@@ -208,10 +208,9 @@ def new(file: Path, into: Path, version: str, **given: str | None) -> int:
 
     Each question is an option too; where nobody can be asked, all of them must be given.
     """
-    try:
-        shape = shape_of(describe(file.read_bytes()))
-    except OSError as e:
-        raise StorageFault(f"it cannot be read ({e.strerror})", where=str(file)) from e
+    with disk("it cannot be read", where=file):
+        model = file.read_bytes()
+    shape = shape_of(describe(model))
     click.echo(f"{file}: {shape.samples} samples of {shape.channels} channels in, {shape.labels} scores out")
     answers = _answers(version, shape, _asked(given, file, shape))
     bundle = draft(file, shape, answers, into)

@@ -14,11 +14,10 @@ import re
 import shutil
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edgeagent.errors import BundleFault, StorageFault
+from edgeagent.errors import BundleFault, StorageFault, disk
 from edgeagent.inference.bundle import Bundle, load_bundle
 
 MAX_BYTES = 200_000_000
@@ -62,7 +61,7 @@ def pack(folder: Path, archive: Path) -> Bundle:
     if archive.resolve().is_relative_to(folder.resolve()):
         raise BundleFault("the archive would be in itself", where=str(archive), expected="another folder")
     part = archive.with_name(f".{archive.name}.part")
-    with _disk(archive):
+    with disk("it cannot be written", where=archive):
         try:
             _write(folder, bundle.name, part)
             part.replace(archive)
@@ -80,11 +79,14 @@ def unpack(archive: Path, place: Path) -> Bundle:
     """
     if not os.path.isdir(place):
         raise StorageFault("there is no such folder", where=str(place), hint="Make it, or choose another")
-    with _disk(archive):
+    with disk("it cannot be read", where=archive):
         size = archive.stat().st_size
     if size > MAX_BYTES:
         raise _refusal(archive, f"it is {size / 1e6:.0f} MB", f"at most {MAX_BYTES / 1e6:.0f} MB")
-    with _disk(place), TemporaryDirectory(prefix=".unpacking-", dir=place) as scratch:
+    with (
+        disk("the archive cannot be unpacked here", where=place),
+        TemporaryDirectory(prefix=".unpacking-", dir=place) as scratch,
+    ):
         name = _extract(archive, Path(scratch))
         folder, target = Path(scratch) / name, place / name
         bundle = _sound(folder)
@@ -202,13 +204,3 @@ def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, file: Path) -> None:
 
 def _refusal(archive: Path, what: str, expected: str = "") -> BundleFault:
     return BundleFault(what, where=str(archive), expected=expected, hint=_AGAIN)
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except StorageFault:
-        raise
-    except OSError as e:
-        raise StorageFault(f"{e.filename or path}: {e.strerror}", where=str(path)) from e

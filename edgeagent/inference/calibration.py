@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
-from edgeagent.errors import BundleFault, Fault, StorageFault
+from edgeagent.errors import BundleFault, Fault, disk
 from edgeagent.inference.bundle import Bundle
 from edgeagent.inference.tasks.anomaly import Anomaly
 
@@ -160,19 +160,14 @@ def store_calibration(folder: Path, bundle: Bundle, found: Found, source: str, t
     )
     file = calibration_file(folder, bundle)
     young = file.with_name(f"{file.name}.tmp")
-    try:
+    hint = "Make room on the disk, and see whether this user may write there (try sudo)"
+    with disk("the calibration cannot be written", where=file, hint=hint):
         folder.mkdir(mode=0o750, exist_ok=True)
         young.write_bytes(msgspec.json.format(msgspec.json.encode(calibration)))
         _give(folder, young)
         os.sync()
         young.replace(file)
         os.sync()
-    except OSError as e:
-        raise StorageFault(
-            f"the calibration cannot be written ({e.strerror})",
-            where=str(file),
-            hint="Make room on the disk, and see whether this user may write there (try sudo)",
-        ) from e
     return with_calibration(bundle, calibration)
 
 

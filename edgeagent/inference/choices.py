@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from edgeagent.config.parts import pip_install
 from edgeagent.config.schema import External
 from edgeagent.errors import BundleFault, ConfigFault
 from edgeagent.inference.bundle import Bundle, Variant
@@ -69,7 +70,7 @@ def choices_for(bundle: Bundle, requested: Requested) -> tuple[Choice, ...]:
         raise BundleFault(
             f"bundle {bundle.name} is for ONNX Runtime, which is not installed",
             where=str(bundle.folder / "bundle.yaml"),
-            hint="pip install 'edgeagent[onnx]'",
+            hint=f"Install it: {pip_install('edgeagent[onnx]')}",
         )
     return tuple(chosen)
 

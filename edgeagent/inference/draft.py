@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edgeagent.errors import BundleFault, StorageFault
+from edgeagent.errors import BundleFault, disk
 from edgeagent.inference.archive import must_name_a_file
 from edgeagent.inference.bundle import Bundle, load_bundle
 from edgeagent.inference.describe import ModelFacts
@@ -78,14 +78,12 @@ def draft(model_file: Path, shape: Shape, answers: Answers, place: Path) -> Bund
     target = place / answers.name
     if target.exists():
         raise BundleFault(f"there is a {answers.name} already", where=str(target), hint="Choose another name")
-    try:
+    with disk("the bundle cannot be written", where=target):
         place.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".draft-", dir=place) as scratch:
             folder = Path(scratch) / "bundle"
             _write(folder, model_file, shape, answers)
             folder.rename(target)
-    except OSError as e:
-        raise StorageFault(f"the bundle cannot be written ({e.strerror})", where=str(target)) from e
     return load_bundle(target)
 
 

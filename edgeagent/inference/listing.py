@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.errors import StorageFault
+from edgeagent.errors import StorageFault, disk
 from edgeagent.inference.bundle import BundleKeys, bundle_files, load_bundle, read_keys
 
 BEGIN = "<!-- table: written by `edgeagent model list --write` -->"
@@ -41,13 +41,11 @@ def rows(place: Path) -> list[Row]:
 
 def write_table(page: Path, place: Path) -> None:
     """Put the table into a page of Markdown, between its two marks. Raises StorageFault if they are not there."""
-    try:
+    with disk("it cannot be written", where=page):
         before, begin, rest = page.read_text().partition(BEGIN)
         _, end, after = rest.partition(END)
         if begin and end:
             page.write_text(f"{before}{BEGIN}\n{markdown(rows(place))}\n{END}{after}")
-    except OSError as e:
-        raise StorageFault(f"it cannot be written ({e.strerror})", where=str(page)) from e
     if not (begin and end):
         raise StorageFault(
             "the marks are not there", where=str(page), expected=f"{BEGIN} and {END}, a line each"

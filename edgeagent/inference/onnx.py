@@ -95,9 +95,11 @@ def _runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as e:
+        from edgeagent.config.parts import pip_install  # a worker goes without
+
         raise AcceleratorFault(
             f"an .onnx model needs ONNX Runtime, which is not here ({e})",
-            hint="pip install 'edgeagent[onnx]'",
+            hint=f"Install it: {pip_install('edgeagent[onnx]')}",
         ) from e
     return onnxruntime
 

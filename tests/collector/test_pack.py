@@ -26,6 +26,7 @@ from received import VALUES, record, sample
 from edgeagent.cli import FAULTS, OK, main
 from edgeagent.collector.pack import pack
 from edgeagent.collector.store import Store
+from edgeagent.config.parts import pip_install
 from edgeagent.errors import StorageFault
 from edgeagent.records import picture_raw
 
@@ -189,7 +190,9 @@ def test_the_command_packs_and_says_what_it_lacks(
     monkeypatch.delitem(sys.modules, "edgeagent.collector.pack")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert main(["collector", "pack", str(tmp_path)]) == FAULTS
-    assert "packing needs pyarrow. Install it: pip install 'edgeagent[dataset]'." in capsys.readouterr().err
+    assert (
+        f"packing needs pyarrow. Install it: {pip_install('edgeagent[dataset]')}." in capsys.readouterr().err
+    )
 
 
 def test_two_do_not_pack_at_once(tmp_path: Path) -> None:
