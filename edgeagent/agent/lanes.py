@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -26,6 +27,13 @@ class Serving(NamedTuple):
 
     engine: Engine
     plan: ModelPlan
+
+
+class _Switch(NamedTuple):
+    """What is to answer from now on; `taken` is done once it does."""
+
+    serving: Serving
+    taken: Future[None]
 
 
 class Lanes:
@@ -80,7 +88,7 @@ class Lane:
     def __init__(self, model: str, serving: Serving, free: Callable[[Lane], None], inbox: Inbox) -> None:
         self.model, self.serving = model, serving
         self._free, self._inbox = free, inbox
-        self._requests: queue.SimpleQueue[Request | Serving | ModelPlan | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Request | _Switch | ModelPlan | None] = queue.SimpleQueue()
         self._well = True
         self.started = False
         self.stopped = False
@@ -90,9 +98,14 @@ class Lane:
         """The next one to answer, when `free` was said."""
         self._requests.put(request)
 
-    def switch(self, serving: Serving) -> None:
-        """Let another engine answer from the next request on, and let go of the one that does now."""
-        self._requests.put(serving)
+    def switch(self, serving: Serving) -> Future[None]:
+        """Let another engine answer from the next request on, and let go of the one that does now.
+
+        Done when it has: until then the one before may still be answering, and `status` tells of that.
+        """
+        taken: Future[None] = Future()
+        self._requests.put(_Switch(serving, taken))
+        return taken
 
     def replan(self, plan: ModelPlan) -> None:
         """Let the answers be read in another way from the next request on."""
@@ -124,15 +137,16 @@ class Lane:
         names = {"bundle": plan.name, "version": plan.version, "stale": self.stale}
         return self.serving.engine.status() | names
 
-    def _do(self, asked: Request | Serving | ModelPlan | None) -> None:
+    def _do(self, asked: Request | _Switch | ModelPlan | None) -> None:
         match asked:
             case Request():
                 arrival = ask_engine(self.serving.engine, asked)
                 self._note(arrival.error)
                 self._inbox.put(arrival._replace(model=self.serving.plan))
                 self._free(self)
-            case Serving():
-                before, self.serving = self.serving, asked
+            case _Switch(serving, taken):
+                before, self.serving = self.serving, serving
+                taken.set_result(None)
                 before.engine.close()
             case ModelPlan():
                 self.serving = self.serving._replace(plan=asked)
@@ -157,4 +171,5 @@ def ask_engine(engine: Engine, request: Request) -> Arrival:
     except (InferenceFault, BundleFault) as fault:
         skipped: Skipped = "quarantined" if engine.status()["state"] == "quarantined" else "worker"
         return Arrival(request.pipeline, request.window_seq, skipped=skipped, error=str(fault))
-    return Arrival(request.pipeline, request.window_seq, answer.scores, answer.variant, answer.accelerator)
+    scores, variant, accelerator, _, why = answer
+    return Arrival(request.pipeline, request.window_seq, scores, variant, accelerator, why=why)

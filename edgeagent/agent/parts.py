@@ -5,6 +5,7 @@ A reload makes new parts. A sensor that is unchanged keeps its device, open as i
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -124,12 +125,12 @@ class Parts:
         """Another engine for a model, not started; apart from the one that serves, if that can be."""
         return self._make_engine(key, bundle, apart=True)
 
-    def switch(self, key: str, bundle: Bundle, engine: Engine) -> None:
-        """Let another bundle serve for a model from the next request on."""
+    def switch(self, key: str, bundle: Bundle, engine: Engine) -> Future[None]:
+        """Let another bundle serve for a model from the next request on; done when it does."""
         plan = compose.model_plan(self.config, key, bundle)
         self.models[key] = bundle
         self.core.swap(plan)
-        self.lanes.by_model[key].switch(Serving(engine, plan))
+        return self.lanes.by_model[key].switch(Serving(engine, plan))
 
     def recalibrate(self, key: str, bundle: Bundle) -> None:
         """Let another threshold hold for a model that goes on serving."""

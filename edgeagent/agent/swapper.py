@@ -35,8 +35,8 @@ class Board(Protocol):
         """Another engine for a model, not started."""
         ...
 
-    def switch(self, key: str, bundle: Bundle, engine: Engine) -> None:
-        """Let it serve from the next request on. In the core's thread."""
+    def switch(self, key: str, bundle: Bundle, engine: Engine) -> Future[None]:
+        """Let it serve from the next request on; done when it does. In the core's thread."""
         ...
 
 
@@ -107,11 +107,11 @@ class Swapper:
         done = {"type": deed, "model": key, "outcome": "done", "from": _identity(old), "to": _identity(new)}
         got = str(engine.status()["why"])
 
-        def switch() -> None:
-            board.switch(key, new, engine)
+        def switch() -> Future[None]:
             self._tell(done | {"why": got})
+            return board.switch(key, new, engine)
 
-        self._in_core(switch)
+        self._in_core(switch).result()
         return f"model {key}: {new.name} {new.version} serves instead of {old.name} {old.version} ({got})"
 
     def _audited(self, deed: Deed, key: str, work: Callable[[Board], str]) -> str:
