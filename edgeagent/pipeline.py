@@ -99,7 +99,10 @@ class Request(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """A model's scores, or (`skipped`) why there are none; `model` is the one that gave them, if not the plan's."""
+    """A model's scores, or (`skipped`) why there are none; `model` is the one that gave them, if not the plan's.
+
+    `why` it is this variant, on this accelerator, where that is not the first for what was asked.
+    """
 
     pipeline: str
     window_seq: int
@@ -109,6 +112,7 @@ class Arrival(NamedTuple):
     skipped: Skipped | None = None
     error: str = ""
     model: ModelPlan | None = None
+    why: str = ""
 
 
 class Effects(NamedTuple):
@@ -474,5 +478,6 @@ def _prediction(plan: PipelinePlan, window: Window, arrival: Arrival, now_ns: in
         requested=model.requested,
         latency_ns=now_ns - window.t_read_ns,
         skipped=arrival.skipped,
+        why=arrival.why,
         **msgspec.structs.asdict(reading),
     )

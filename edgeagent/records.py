@@ -127,8 +127,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a model said of one window, or (`skipped`) why it said nothing.
 
-    `latency_ns` runs from the read that delivered the window's last sample to the decision. From `top` on it has what
-    only some tasks give, as in `Reading`.
+    `latency_ns` runs from the read that delivered the window's last sample to the decision. `why` is left out where the
+    variant is the bundle's first for what was `requested`, and else says in a line what became of the one before. From
+    `top` on it has what only some tasks give, as in `Reading`.
     """
 
     pipeline: str
@@ -147,6 +148,7 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     margin: float | None
     latency_ns: int
     skipped: Skipped | None
+    why: str = ""
     top: dict[str, float] = {}
     values: tuple[Quantity, ...] = ()
     anomaly: float | None = None

@@ -96,7 +96,16 @@ def test_a_closed_window_becomes_one_request_and_its_answer_one_prediction_recor
     assert (draft.body["label"], draft.body["score"], draft.body["margin"]) == ("wild", 0.75, 0.5)
     assert draft.body["sha256"] == "ab" * 32  # of the variant that answered
     assert draft.body["latency_ns"] == 2 * NS_PER_S - 50 * PERIOD_NS
+    assert "why" not in draft.body
     assert (c.waiting, c.counts.scored, c.counts.correct) == (0, 1, 1)
+
+
+def test_a_prediction_by_another_variant_than_the_first_says_why() -> None:
+    c = started(core())
+    feed(c, 0, 50)
+    why = "m.tflite on edgetpu: the Edge TPU's library is not there"
+    (draft,) = c.arrival(Arrival("motion", 1, (0.25, 0.75), "m.tflite", "cpu", why=why), NS_PER_S).drafts
+    assert draft.body["why"] == why
 
 
 def test_a_window_with_more_missing_than_its_bundle_allows_is_counted_not_predicted() -> None:

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 class Answer(NamedTuple):
     """A model's word on one window: a score for each label, and which variant of the model gave it.
 
-    `infer_ns` runs from handing the window over to having the scores, by the engine's clock.
+    `infer_ns` runs from handing the window over to having the scores, by the engine's clock. `why` is empty where that
+    variant is the first for what was asked; else it says what became of the one before it.
     """
 
     scores: tuple[float, ...]
     variant: str
     accelerator: str
     infer_ns: int
+    why: str
 
 
 class Engine(Protocol):

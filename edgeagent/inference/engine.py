@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from edgeagent.errors import Bug, BundleFault, InferenceFault
+from edgeagent.errors import Bug, BundleFault, Fault, InferenceFault
 from edgeagent.inference import Answer
 from edgeagent.inference.bundle import Bundle
 from edgeagent.inference.choices import Choice, Requested, choices_for, spoken
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 PROBE_DEADLINE_NS = 60 * NS_PER_S
 _ABORT_EVERY_S = 0.01
+_BRIEF = 160  # characters of a reason that goes with each prediction
 
 
 class Loaded(NamedTuple):
@@ -129,6 +130,8 @@ class ModelEngine(ABC):
         self._loaded = Loaded("", [])
         self._last_error = ""
         self._why = ""
+        self._faults: dict[int, Fault] = {}  # by the number of a choice, what became of it last
+        self._instead = ""  # of which better choice the one that serves takes the place, and why
         self._answers = 0
         self._clipped = 0.0  # the sum of each answer's share
         self._streams: dict[str, _Stream] = {}
@@ -219,7 +222,8 @@ class ModelEngine(ABC):
         self._clipped += scored.clipped
         if self.bundle.is_stateful:
             self._streams[stream] = _Stream(window_seq, scored.state)
-        return Answer(tuple(scored.scores.tolist()), variant.name, accelerator.name, infer_ns)
+        scores = tuple(scored.scores.tolist())
+        return Answer(scores, variant.name, accelerator.name, infer_ns, self._instead)
 
     def _state(self, stream: str, window_seq: int) -> Float32Array | None:
         """What was handed on by the window before this one; None if that was lost, or not answered."""
@@ -270,9 +274,12 @@ class ModelEngine(ABC):
         self._loaded = runner.load()
         self._check_golden(choice, runner)
         self._streams.clear()
-        self._why = f"{choice} is the first of the bundle's variants for {self._requested}"
+        self._why, self._instead = f"{choice} is the first of the bundle's variants for {self._requested}", ""
         if index:
-            self._why = f"{choice}, because {self._last_error}"
+            better = max(number for number in self._faults if number < index)
+            fault = self._faults[better]
+            self._why = f"{choice}, because {self._choices[better]}: {fault}"
+            self._instead = f"{self._choices[better]}: {fault.what}"[:_BRIEF]
         self._runner, self._running = runner, choice
         self._recovery.loaded(index, self._clock.now_ns())
 
@@ -288,6 +295,7 @@ class ModelEngine(ABC):
         self._drop_probe()
         self._last_error = f"{choice}: {fault}"
         self._why = self._last_error
+        self._faults[self._recovery.choice] = fault
         self._recovery.failed(
             self._clock.now_ns(),
             hopeless=isinstance(fault, BundleFault | AcceleratorFault),

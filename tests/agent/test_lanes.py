@@ -47,7 +47,7 @@ class SlowModel:
         self.let.wait()
         if self.fault:
             raise self.fault
-        return Answer((0.25, 0.75), "m.tflite", "cpu", 1000)
+        return Answer((0.25, 0.75), "m.tflite", "cpu", 1000, "no better one is there")
 
     def status(self) -> dict[str, object]:
         return {"state": self.state}
@@ -137,10 +137,13 @@ def test_between_two_requests_another_engine_takes_over_and_says_so_with_each_an
     lanes = lanes_of(inbox, m=old)
     ask(lanes, "m", 0)
     assert old.asked.wait(60)
-    lanes.by_model["m"].switch(Serving(new, PLAN._replace(version="2.0")))
+    taken = lanes.by_model["m"].switch(Serving(new, PLAN._replace(version="2.0")))
     ask(lanes, "m", 1)
     assert not old.closed, "it is let finish what it is at"
+    assert not taken.done()
     old.let.set()
+    taken.result(60)
+    assert lanes.by_model["m"].status()["version"] == "2.0", "from when it is said to be done"
     new.let.set()
     got = arrivals(inbox, 2)
     assert [(a.window_seq, a.skipped, a.model.version) for a in got if a.model] == [
@@ -148,7 +151,6 @@ def test_between_two_requests_another_engine_takes_over_and_says_so_with_each_an
         (1, None, "2.0"),
     ]
     assert [engine.closed for engine in (old, new)] == [True, False]
-    assert lanes.by_model["m"].status()["version"] == "2.0"
     stop(lanes)
     wait_for(lambda: new.closed)
 
@@ -167,7 +169,9 @@ def test_a_model_that_fails_is_an_arrival_too_and_is_told_once_and_once_when_it_
     assert {(a.skipped, a.error) for a in arrivals(inbox, 3)} == {(skipped, "the model file is empty")}
     model.fault = None
     ask(lanes, "m", 3)
-    assert arrivals(inbox, 1) == [Arrival("m", 3, (0.25, 0.75), "m.tflite", "cpu", model=PLAN)]
+    assert arrivals(inbox, 1) == [
+        Arrival("m", 3, (0.25, 0.75), "m.tflite", "cpu", model=PLAN, why="no better one is there")
+    ]
     assert caplog.messages == ["model m: the model file is empty", "model m answers again"]
     stop(lanes)
 

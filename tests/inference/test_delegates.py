@@ -126,6 +126,9 @@ def test_each_of_the_five_delegates_ends_where_it_should(
             assert (status["asked"], status["got"]) == (f"external:{kind}.so", case.serves)
             assert (status["state"], status["restarts"], created) == ("ok", 0, case.tries)
             assert case.says in str(status["why"])
+            said = engine.predict(WINDOW).why
+            assert bool(said) == (case.serves == "cpu")
+            assert said.partition(":")[0] in str(status["why"])
             replace(library, libraries["works"])
             assert climbed(engine, clock) == case.mended
             invoked = log.read_text().count("invoke")
@@ -188,7 +191,15 @@ def test_a_delegate_that_is_lost_while_it_serves_costs_that_request_and_comes_ba
             engine.predict(WINDOW)
         clock.sleep_s(0.2)
         assert engine.predict(WINDOW).accelerator == "cpu"
-        assert engine.status()["restarts"] == 1
+        why = str(engine.status()["why"])
+        os.kill(int(str(engine.status()["pid"])), 11)
+        with pytest.raises(InferenceFault, match="SIGSEGV"):
+            engine.predict(WINDOW)
+        assert "npu.so" in engine.predict(WINDOW).why, (
+            "it is the CPU for want of the other, whatever the CPU's fate"
+        )
+        assert engine.status()["why"] == why
+        assert engine.status()["restarts"] == 2
         replace(library, libraries["works"])
         assert climbed(engine, clock) == "external:npu.so"
 
@@ -249,6 +260,7 @@ def test_an_edge_tpu_model_without_the_library_falls_to_the_cpu_and_says_what_to
         engine.start()
         answer = engine.predict(WINDOW)
         assert (answer.variant, answer.accelerator) == ("model_1.tflite", "cpu")
+        assert answer.why == "model_0.tflite on edgetpu: the Edge TPU's library is not there"
         why = str(engine.status()["why"])
     assert "model_0.tflite on edgetpu: the Edge TPU's library is not there" in why
     assert "install the package libedgetpu1-std" in why
