@@ -115,7 +115,7 @@ class ModelEngine(ABC):
         pins: Pins | None = None,
     ) -> None:
         self.bundle = bundle
-        self._shape = (bundle.rows, len(bundle.layout.channels))
+        self._shape, self._is_stateful = (bundle.rows, len(bundle.layout.channels)), bundle.is_stateful
         self._choices = choices_for(bundle, requested)
         self._requested = spoken(requested)
         self._clock = clock
@@ -209,7 +209,8 @@ class ModelEngine(ABC):
         assert self._running is not None
         (variant, accelerator), asked_ns = self._running, self._clock.now_ns()
         try:
-            scored = self._measured(self._runner, values, self._state(stream, window_seq))
+            state = self._state(stream, window_seq) if self._is_stateful else None
+            scored = self._measured(self._runner, values, state)
         except Displaced as e:
             self._displaced(e)
             return self._ask(values, stream, window_seq)
@@ -220,7 +221,7 @@ class ModelEngine(ABC):
         infer_ns = self._clock.now_ns() - asked_ns
         self._answers += 1
         self._clipped += scored.clipped
-        if self.bundle.is_stateful:
+        if self._is_stateful:
             self._streams[stream] = _Stream(window_seq, scored.state)
         scores = tuple(scored.scores.tolist())
         return Answer(scores, variant.name, accelerator.name, infer_ns, self._instead)
@@ -243,7 +244,7 @@ class ModelEngine(ABC):
         def predict(values: Float32Array) -> Float32Array:
             nonlocal state
             scored = self._measured(runner, values, state)
-            state = scored.state if self.bundle.is_stateful else None
+            state = scored.state if self._is_stateful else None
             return scored.scores
 
         check_golden(self.bundle, str(choice), predict)
@@ -415,7 +416,7 @@ class ModelEngine(ABC):
             nonlocal state
             began_ns = self._clock.now_ns()
             scored = runner.predict(values, state)
-            state = scored.state if self.bundle.is_stateful else None
+            state = scored.state if self._is_stateful else None
             return self._clock.now_ns() - began_ns
 
         return call

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import nullcontext
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -35,7 +34,7 @@ class _Here:
     def __init__(self, bundle: Bundle, choice: Choice, threads: int) -> None:
         variant = choice.variant
         silicon = choice.accelerator.library or choice.accelerator.provider
-        self._turn = _turns[silicon] if silicon else nullcontext()
+        self._turn = _turns[silicon] if silicon else None
         with quiet_stderr():
             self._model = open_model(
                 variant.name, variant.read(), signature(bundle), threads, choice.accelerator
@@ -48,6 +47,8 @@ class _Here:
         return Loaded(self._model.backend, ["everything: the model runs in the agent's own process"])
 
     def predict(self, values: Float32Array, state: Float32Array | None) -> Scored:
+        if self._turn is None:
+            return self._model.predict(values, state)
         with self._turn:
             return self._model.predict(values, state)
 

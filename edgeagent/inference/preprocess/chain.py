@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -49,7 +49,8 @@ class Chain:
         """float32[rows, channels] of a window without NaN, or of its pictures' pixels; without steps the same."""
         if not self._steps:
             return values
-        made: Values = values.astype(np.float64).reshape(self.given.shape)
+        order: Literal["F", "C"] = "F" if self.given.rate_hz else "C"
+        made: Values = values.astype(np.float64, order).reshape(self.given.shape, order=order)
         for step in self._steps:
             made = step.apply(made)
         return np.ascontiguousarray(made, np.float32).reshape(self.rows, -1)

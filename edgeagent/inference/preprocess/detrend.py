@@ -16,9 +16,11 @@ def build(options: Options, given: Form) -> Step:
     at = np.arange(given.shape[0], dtype=np.float64)
     powers = [at**0] if options == "constant" else [at**0, at]
     basis = np.linalg.qr(np.stack(powers, axis=1))[0]
+    along = basis.T.copy()
 
     def apply(values: Values) -> Values:
-        detrended: Values = values - basis @ (basis.T @ values)
-        return detrended
+        rows = values.T
+        detrended: Values = rows - (rows @ basis) @ along
+        return detrended.T
 
     return Step(given, apply)

@@ -43,8 +43,7 @@ def build(options: Options, given: Form) -> Step:
     kept, gain = slice(first, stop), gain[first:stop]
 
     def apply(values: Values) -> Values:
-        # Channel by channel in memory, which takes half the time.
-        spectrum = np.fft.rfft(np.multiply(values.T, weights, order="C"))
+        spectrum = np.fft.rfft(values.T * weights)
         magnitude: Values = np.abs(spectrum[:, kept]) * gain
         return magnitude.T
 

@@ -6,6 +6,7 @@ training are `input.scaling`.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -16,15 +17,17 @@ Options = Literal["channel", "all"]
 
 
 def build(options: Options, given: Form) -> Step:
-    columns = 1 if options == "all" else given.shape[-1]
+    rows = 1 if options == "all" else given.shape[-1]
+    share = np.full(math.prod(given.shape) // rows, rows / math.prod(given.shape))
 
     def apply(values: Values) -> Values:
-        flat = values.reshape(-1, columns)
-        mean = np.full(len(flat), 1 / len(flat)) @ flat  # mean() and std() take five times as long
-        off = flat - mean
-        std = np.sqrt(np.einsum("ij,ij->j", off, off) / len(flat))
+        by_channel = values.T.reshape(rows, -1)
+        mean = by_channel @ share  # mean() and std() take five times as long
+        off = by_channel - mean[:, None]
+        std = np.sqrt(np.einsum("ij,ij->i", off, off) / len(share))
         std[std <= STILL * np.abs(mean)] = np.inf
-        normalised: Values = (off / std).reshape(values.shape)
+        off /= std[:, None]
+        normalised: Values = off.reshape(values.T.shape).T
         return normalised
 
     return Step(given, apply)

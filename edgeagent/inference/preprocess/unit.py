@@ -23,7 +23,7 @@ def build(options: Options, given: Form) -> Step:
     convert = {at: units.converter(given.channels[at], to) for at, to in wanted.items()}
 
     def apply(values: Values) -> Values:
-        out = values.copy()
+        out = values.copy("K")
         for at, in_unit in convert.items():
             out[..., at] = in_unit(values[..., at])
         return out
