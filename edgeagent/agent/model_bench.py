@@ -10,12 +10,12 @@ from contextlib import closing
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 
-from edgeagent.errors import BundleFault, Fault, InferenceFault
+from edgeagent.errors import BundleFault, DeviceFault, Fault, InferenceFault, disk
 from edgeagent.inference import Answer, Engine
 from edgeagent.inference.bundle import Bundle, Golden, Variant
 from edgeagent.inference.choices import Choice, Requested, choices_for
@@ -51,8 +51,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     `raw`: set_tensor, invoke and get_tensor with the input ready; `inline` and `process`: from a window to its scores
     by the two kinds of isolation. Raw and inline on the CPU only: an accelerator is not opened twice. `memory_bytes`:
-    the worker's proportional set size. `accuracy`: over the `windows` of the bundle's recording that lie in one label,
-    None if it has none. `golden_off`: the largest difference from the golden vectors. `trouble`: why there is nothing
+    the worker's proportional set size. `accuracy`: over the `windows` of the bundle's held-out data that lie in one
+    label, None if it has none. `golden_off`: the largest difference from the golden vectors. `trouble`: why there is nothing
     else. `stray`: it is a file from beside the bundle, only to compare with.
     """
 
@@ -71,6 +71,11 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: float | None = None
     windows: int = 0
     trouble: str = ""
+
+
+Seen: TypeAlias = Float32Array | tuple[bytes, ...]
+"""A window, or its pictures."""
+Labelled: TypeAlias = tuple[Seen, str]
 
 
 class Case(NamedTuple):
@@ -109,12 +114,12 @@ def cases(bundle: Bundle, requested: Sequence[Requested] = (), beside: Sequence[
 def bench(cases: Iterable[Case], threads: Sequence[int], calls: int, clock: Clock) -> Iterator[Figures]:
     """Each case with each number of threads.
 
-    Raises BundleFault if the golden vectors cannot be read, StorageFault if the recording cannot.
+    Raises BundleFault if the golden vectors cannot be read, StorageFault if the held-out data cannot.
     """
-    held_out: list[tuple[Float32Array, str]] | None = None
+    held_out: list[Labelled] | None = None
     for case in cases:
         if held_out is None:
-            held_out = list(labelled_windows(case.bundle))
+            held_out = list(held_out_data(case.bundle))
         for n in threads if case.choice.accelerator.is_cpu else threads[:1]:
             blank = Figures(
                 variant=case.choice.variant.name,
@@ -124,14 +129,30 @@ def bench(cases: Iterable[Case], threads: Sequence[int], calls: int, clock: Cloc
             )
             try:
                 yield _measure(case, blank, calls, clock, held_out)
-            except (BundleFault, InferenceFault) as fault:
+            except (BundleFault, InferenceFault, DeviceFault) as fault:  # a device's: what is no picture
                 yield msgspec.structs.replace(blank, trouble=str(fault))
 
 
-def labelled_windows(bundle: Bundle) -> Iterator[tuple[Float32Array, str]]:
-    """The windows of the bundle's `recording/` by its own hop that lie in one label, each with it."""
+def held_out_data(bundle: Bundle) -> Iterator[Labelled]:
+    """What a bundle carries to be tried on: windows of its `recording/`, or the files of its `pictures/`."""
+    if bundle.task.labels:
+        yield from _labelled_pictures(bundle) if bundle.layout.shape else _labelled_windows(bundle)
+
+
+def _labelled_pictures(bundle: Bundle) -> Iterator[Labelled]:
+    """A picture a window; `brick-3.jpg` is one of brick."""
+    if bundle.samples > 1:
+        return
+    with disk("the held-out pictures cannot be read", where=bundle.folder / "pictures"):
+        for file in sorted((bundle.folder / "pictures").glob("*-*.*")):
+            if (label := file.stem.rpartition("-")[0]) in bundle.task.labels:
+                yield (file.read_bytes(),), label
+
+
+def _labelled_windows(bundle: Bundle) -> Iterator[Labelled]:
+    """By the bundle's own hop, those that lie in one label."""
     folder = bundle.folder / "recording"
-    if not folder.is_dir() or bundle.layout.shape:  # of pictures a recording has no arrays
+    if not folder.is_dir():
         return
     recording = Recording(folder)
     for sensor, layout in recording.header.sensors.items():
@@ -150,7 +171,7 @@ def labelled_windows(bundle: Bundle) -> Iterator[tuple[Float32Array, str]]:
 
 
 def _measure(
-    case: Case, blank: Figures, calls: int, clock: Clock, held_out: list[tuple[Float32Array, str]]
+    case: Case, blank: Figures, calls: int, clock: Clock, held_out: list[Labelled]
 ) -> Figures:
     """In turns, so that whatever else the board does falls on all alike."""
     bundle, (variant, accelerator), threads = case.bundle, case.choice, blank.threads
@@ -202,7 +223,7 @@ def _latency(times_us: list[float]) -> Latency:
     return Latency(*np.percentile(times_us, _PERCENTILES).tolist())
 
 
-def _in_a_row(engine: Engine, stream: str = "bench") -> Callable[[Float32Array], Answer]:
+def _in_a_row(engine: Engine, stream: str = "bench") -> Callable[[Seen], Answer]:
     """Ask for window after window of one stream: a model with a state goes on from each to the next."""
     numbers = count()
     return lambda values: engine.predict(values, stream, next(numbers))

@@ -127,7 +127,7 @@ def _more(one: Figures) -> Iterator[str]:
     if one.memory_bytes is not None:
         yield f"worker {one.memory_bytes / 1e6:.1f} MB"
     if one.accuracy is not None:
-        yield f"right {one.accuracy:.1%} of {one.windows} windows of its recording"
+        yield f"right {one.accuracy:.1%} of {one.windows} windows of its held-out data"
     if one.golden_off is not None:
         yield f"off golden {one.golden_off:.4f}"
 

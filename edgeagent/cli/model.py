@@ -309,7 +309,9 @@ def bench_(
     write: bool,
     as_json: bool,
 ) -> int:
-    """Latency by variant, threads and accelerator on this board, memory, and accuracy on the bundle's own recording.
+    """Latency by variant, threads and accelerator on this board, memory, and accuracy on the data that the bundle carries.
+
+    That is its recording/, or its pictures/ by name: brick-3.jpg is one of brick.
 
     raw is the bare runtime, inline and process are the two kinds of isolation. What is recommended is the quickest
     that a config can ask for, without losing accuracy; more threads must save a fifth.

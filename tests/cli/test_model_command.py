@@ -128,6 +128,25 @@ def test_bench_measures_each_way_and_how_right_the_bundle_is_on_its_own_recordin
     assert (one["windows"], round(one["accuracy"], 4)) == (252, metrics["accuracy_recording"])
 
 
+def test_bench_says_how_right_a_bundle_is_on_its_own_pictures_by_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(own_bundles() / "surface", "mine")
+    bench = ["model", "bench", "mine", "--calls", "10", "--threads", "1"]
+    assert main([*bench, "--json"]) == OK
+    (one,) = json.loads(capsys.readouterr().out)["figures"]
+    metrics = YAML(typ="safe").load(Path("mine/bundle.yaml"))["metrics"]
+    assert (one["windows"], one["accuracy"]) == (12, metrics["accuracy_pictures"])
+    Path("mine/pictures/grass-1.jpg").rename("mine/pictures/brick-9.jpg")
+    Path("mine/pictures/grass-2.jpg").rename("mine/pictures/moss-2.jpg")
+    assert main(bench) == OK
+    assert "right 90.9% of 11 windows of its held-out data" in capsys.readouterr().out
+    Path("mine/pictures/gravel-1.jpg").write_bytes(b"no picture")
+    assert main(bench) == FAULTS
+    assert "no picture (10 bytes)" in capsys.readouterr().out
+
+
 def test_bench_of_a_bundle_without_a_recording_leaves_accuracy_out(
     activity: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
