@@ -52,8 +52,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     `raw`: set_tensor, invoke and get_tensor with the input ready; `inline` and `process`: from a window to its scores
     by the two kinds of isolation. Raw and inline on the CPU only: an accelerator is not opened twice. `memory_bytes`:
     the worker's proportional set size. `accuracy`: over the `windows` of the bundle's held-out data that lie in one
-    label, None if it has none. `golden_off`: the largest difference from the golden vectors. `trouble`: why there is nothing
-    else. `stray`: it is a file from beside the bundle, only to compare with.
+    label, None if it has none. `golden_off`: the largest difference from the golden vectors. `trouble`: why there is
+    nothing else. `stray`: it is a file from beside the bundle, only to compare with.
     """
 
     variant: str
@@ -170,9 +170,7 @@ def _labelled_windows(bundle: Bundle) -> Iterator[Labelled]:
             yield decimate(fill(cut), factor) if factor > 1 else fill(cut), label
 
 
-def _measure(
-    case: Case, blank: Figures, calls: int, clock: Clock, held_out: list[Labelled]
-) -> Figures:
+def _measure(case: Case, blank: Figures, calls: int, clock: Clock, held_out: list[Labelled]) -> Figures:
     """In turns, so that whatever else the board does falls on all alike."""
     bundle, (variant, accelerator), threads = case.bundle, case.choice, blank.threads
     golden = load_golden(bundle)

@@ -6,7 +6,6 @@ A BUNDLE is a folder, or the name of a bundle in `models/` here, in the state fo
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,14 @@ from edgeagent.agent.control import BEGUN_PATIENCE_S, ask
 from edgeagent.agent.state import state_folder
 from edgeagent.cli import FAULTS, OK
 from edgeagent.cli._calibrate import calibrate
+from edgeagent.cli._new import new
 from edgeagent.cli.status import answering, places_of
 from edgeagent.config.jsonschema import json_schema
-from edgeagent.config.quantities import DURATION, FREQUENCY, parse_quantity
-from edgeagent.errors import ConfigFault, StorageFault, disk
+from edgeagent.errors import StorageFault
 from edgeagent.inference.archive import archive_name, pack, unpack
 from edgeagent.inference.bundle import Bundle, BundleKeys, find_bundle, load_bundle, own_bundles, read_keys
 from edgeagent.inference.checkup import check_bundle
 from edgeagent.inference.describe import ModelFacts, describe
-from edgeagent.inference.draft import Answers, Shape, draft, shape_of
 from edgeagent.inference.listing import rows, write_table
 from edgeagent.inference.supervisor import Supervisor
 
@@ -55,6 +53,7 @@ def command() -> None:
 
 
 command.add_command(calibrate)
+command.add_command(new)
 
 
 def _folder(bundle: str) -> Path:
@@ -188,99 +187,6 @@ def _in_words(value: Any) -> str:
     return ", ".join(map(_in_words, value)) if isinstance(value, list) else str(value)
 
 
-# --- new ----------------------------------------------------------------------------------------------
-
-
-@command.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", help="What the bundle and its folder are called.")
-@click.option("--version", default="1.0.0", show_default=True)
-@click.option("--channels", help='In the model\'s order, with units: "acc_x:m/s2, acc_y:m/s2".')
-@click.option("--rate", help='Samples a second: "50 Hz".')
-@click.option("--hop", help='Time from one window to the next: "1 s"; default: half a window.')
-@click.option("--labels", help='In the order of the scores: "still, moving".')
-@click.option("--mean", help='Subtracted from each channel before the model: "0, 9.8"; default: 0.')
-@click.option("--std", help='What each channel is then divided by: "1, 4.5"; default: 1.')
-@click.option("--licence", help="Under which licence the model may be used.")
-@click.option("--into", type=click.Path(path_type=Path), default=Path("models"), show_default=True)
-def new(file: Path, into: Path, version: str, **given: str | None) -> int:
-    """Make a bundle around a .tflite file: reads its tensors, and asks for what they do not say.
-
-    Each question is an option too; where nobody can be asked, all of them must be given.
-    """
-    with disk("it cannot be read", where=file):
-        model = file.read_bytes()
-    shape = shape_of(describe(model))
-    click.echo(f"{file}: {shape.samples} samples of {shape.channels} channels in, {shape.labels} scores out")
-    answers = _answers(version, shape, _asked(given, file, shape))
-    bundle = draft(file, shape, answers, into)
-    click.echo(f"{bundle.folder}: {bundle.name} {bundle.version}, windows of {bundle.window_s:g} s")
-    click.echo(f"Now write {bundle.folder / 'README.md'}, and see: edgeagent model check {bundle.folder}")
-    return OK
-
-
-def _asked(given: dict[str, str | None], file: Path, shape: Shape) -> dict[str, str]:
-    """What was given, and the answers to what was not."""
-    questions = {
-        "name": ("name of the bundle", file.stem),
-        "channels": (f"{shape.channels} channels as name:unit, in the model's order, by commas", None),
-        "rate": ("samples a second (50 Hz)", None),
-        "labels": (f"{shape.labels} labels in the order of the scores, by commas", None),
-        "licence": ("licence", None),
-        "mean": (f"{shape.channels} means that are subtracted", ", ".join(["0"] * shape.channels)),
-        "std": (f"{shape.channels} stds that are divided by", ", ".join(["1"] * shape.channels)),
-        "hop": ("time from one window to the next (half of one: empty)", ""),
-    }
-    needed = [f"--{key}" for key, (_, default) in questions.items() if default is None and given[key] is None]
-    if needed and not sys.stdin.isatty():
-        raise click.UsageError(f"nobody can be asked here: give {', '.join(needed)}")
-    answers = {}
-    for key, (question, default) in questions.items():
-        answer = given[key]
-        if answer is None:
-            answer = click.prompt(question, default=default) if needed else default
-        answers[key] = str(answer)
-    return answers
-
-
-def _answers(version: str, shape: Shape, words: dict[str, str]) -> Answers:
-    """Raises ConfigFault, naming the option."""
-    channels = [
-        (name.strip(), unit.strip()) for name, _, unit in (c.partition(":") for c in _list(words["channels"]))
-    ]
-    if any(not unit for _, unit in channels):
-        raise ConfigFault("a channel without a unit", where="--channels", expected='"acc_x:m/s2, acc_y:m/s2"')
-    labels, mean, std = (
-        _list(words["labels"]),
-        _numbers("--mean", words["mean"]),
-        _numbers("--std", words["std"]),
-    )
-    for option, found, count in (
-        ("--channels", channels, shape.channels),
-        ("--labels", labels, shape.labels),
-        ("--mean", mean, shape.channels),
-        ("--std", std, shape.channels),
-    ):
-        if len(found) != count:
-            raise ConfigFault(
-                f"there are {len(found)}", where=option, expected=f"{count}, as the model has it"
-            )
-    rate_hz = parse_quantity(words["rate"], FREQUENCY)
-    hop_s = parse_quantity(words["hop"], DURATION) if words["hop"] else shape.samples / rate_hz / 2
-    return Answers(words["name"], version, channels, rate_hz, hop_s, labels, mean, std, words["licence"])
-
-
-def _list(words: str) -> list[str]:
-    return [word.strip() for word in words.split(",") if word.strip()]
-
-
-def _numbers(option: str, words: str) -> list[float]:
-    try:
-        return [float(word) for word in _list(words)]
-    except ValueError:
-        raise ConfigFault("not all numbers", where=option, expected='as "0, 9.8"') from None
-
-
 # --- bench --------------------------------------------------------------------------------------------
 
 
@@ -309,7 +215,7 @@ def bench_(
     write: bool,
     as_json: bool,
 ) -> int:
-    """Latency by variant, threads and accelerator on this board, memory, and accuracy on the data that the bundle carries.
+    """Latency by variant, threads and accelerator on this board, memory, and accuracy on data that the bundle carries.
 
     That is its recording/, or its pictures/ by name: brick-3.jpg is one of brick.
 

@@ -10,9 +10,10 @@ import hashlib
 import json
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,41 +29,64 @@ if TYPE_CHECKING:
 
 VECTORS = 8
 _SEED = 1
+_OFF = 0.05  # of a probability, or of the largest number that came out
+_COLOURS = (1, 3)
 
 
 class Shape(NamedTuple):
-    """What the tensors say: how many samples of how many channels go in, how many scores come out."""
+    """What the tensors say: how many samples of how many channels go in, how many numbers come out.
+
+    `sides` are a picture's height and width: it is the one sample then, and its channels are colours.
+    """
 
     samples: int
     channels: int
-    labels: int
+    outputs: int
+    sides: tuple[int, ...] = ()
+
+    @property
+    def inputs(self) -> int:
+        """How many numbers go in."""
+        return self.samples * self.channels * math.prod(self.sides)
 
 
 class Answers(NamedTuple):
-    """What they do not say. `channels` are (name, unit) in the model's order; `mean` and `std` a number a channel."""
+    """What they do not say. `channels` are (name, unit) in the model's order; `mean` and `std` a number a channel.
+
+    `output` is what the task needs to know, as `bundle.yaml` has it. `resize` and `colours` are of pictures.
+    """
 
     name: str
     version: str
+    task: str
     channels: list[tuple[str, str]]
     rate_hz: float
     hop_s: float
-    labels: list[str]
+    resize: str
+    colours: str
     mean: list[float]
     std: list[float]
+    output: dict[str, Any]
     licence: str
 
 
-def shape_of(facts: ModelFacts) -> Shape:
-    """Raises BundleFault if the tensors do not say it: the bundle must be written by hand then."""
+def shape_of(facts: ModelFacts, kind: str | None = None) -> Shape:
+    """`kind`: `pictures` or `window`; else [1, rows, columns, 1 or 3] are pictures.
+
+    Raises BundleFault if the tensors do not say it: the bundle must be written by hand then.
+    """
     if len(facts.inputs) == len(facts.outputs) == 1:
-        window = facts.inputs[0].shape[1:]
-        labels = math.prod(facts.outputs[0].shape[1:])
-        if len(window) >= 2 and min(*window, labels) > 0:
-            return Shape(math.prod(window[:-1]), window[-1], labels)
+        taken, outputs = facts.inputs[0].shape[1:], math.prod(facts.outputs[0].shape[1:])
+        if len(taken) >= 2 and min(*taken, outputs) > 0:
+            may_be = len(taken) == 3 and taken[2] in _COLOURS
+            if may_be and kind != "window" and (kind or min(taken[:2]) > 1):
+                return Shape(1, taken[2], outputs, tuple(taken[:2]))
+            if kind != "pictures":
+                return Shape(math.prod(taken[:-1]), taken[-1], outputs)
     tensors = ", ".join(map(str, (*facts.inputs, *facts.outputs)))
     raise BundleFault(
-        f"the tensors do not say what a window is ({tensors})",
-        expected="one input [1, samples, channels] and one output [1, labels]",
+        f"the tensors do not say what {'a picture' if kind == 'pictures' else 'a window'} is ({tensors})",
+        expected="one input [1, samples, channels] or [1, height, width, 1 or 3], and one output",
         hint="Write bundle.yaml by hand: `edgeagent model schema` has its keys",
     )
 
@@ -91,65 +115,87 @@ def _write(folder: Path, model_file: Path, shape: Shape, answers: Answers) -> No
     folder.mkdir()
     model = model_file.read_bytes()
     shutil.copyfile(model_file, folder / model_file.name)
-    (folder / "bundle.yaml").write_text(_yaml(model_file.name, model, shape, answers))
     (folder / "README.md").write_text(_CARD.format(name=answers.name, licence=answers.licence))
     (folder / "golden.npz").touch()
-    bundle = load_bundle(folder)
+    yaml = partial(_yaml, model_file.name, model, shape, answers)
+    (folder / "bundle.yaml").write_text(yaml(tolerance=0.0))
     inputs = _noise(shape, answers)
+    outputs = _computed(load_bundle(folder), model, inputs)
+    np.savez(folder / "golden.npz", inputs=inputs, outputs=outputs)
+    largest = 1.0 if answers.task == "classification" else float(np.abs(outputs).max()) or 1.0
+    (folder / "bundle.yaml").write_text(yaml(tolerance=float(f"{_OFF * largest:.2g}")))
+
+
+def _computed(bundle: Bundle, model: bytes, inputs: Float32Array) -> Float32Array:
+    """What the model makes of them here, as the task has it."""
     with quiet_stderr():
         here = TfliteModel(find_runtime(), model, signature(bundle))
-    np.savez(
-        folder / "golden.npz", inputs=inputs, outputs=np.array([here.predict(one).scores for one in inputs])
-    )
+    prepared = [bundle.chain(one) for one in inputs]
+    return np.array([bundle.task.measure(here.predict(one).scores, one) for one in prepared])
 
 
 def _noise(shape: Shape, answers: Answers) -> Float32Array:
     rng = np.random.default_rng(_SEED)
-    return rng.normal(answers.mean, answers.std, (VECTORS, shape.samples, shape.channels)).astype(np.float32)
+    if shape.sides:
+        rows = math.prod(shape.sides)
+        return rng.integers(0, 256, (VECTORS, rows, len(answers.channels))).astype(np.float32)
+    noise = rng.normal(answers.mean, answers.std, (VECTORS, shape.samples, shape.channels))
+    return noise.astype(np.float32)
 
 
-def _yaml(file: str, model: bytes, shape: Shape, answers: Answers) -> str:
+def _yaml(file: str, model: bytes, shape: Shape, answers: Answers, tolerance: float) -> str:
     """Words and lists as JSON, which is YAML."""
     channels = "\n".join(f"    - {{name: {_q(name)}, unit: {_q(unit)}}}" for name, unit in answers.channels)
     return _YAML.format(
         name=_q(answers.name),
         version=_q(answers.version),
+        task=answers.task,
         channels=channels,
         rate=f"{answers.rate_hz!r} Hz",
         window=f"{shape.samples / answers.rate_hz!r} s",
         hop=f"{answers.hop_s!r} s",
+        pictures=_pictures(shape, answers),
         mean=answers.mean,
         std=answers.std,
-        labels=_q(answers.labels),
+        output="\n".join(f"  {key}: {_q(value)}" for key, value in answers.output.items()),
         file=_q(file),
         sha256=hashlib.sha256(model).hexdigest(),
+        tolerance=tolerance,
         licence=_q(answers.licence),
     )
 
 
-def _q(words: str | list[str]) -> str:
+def _pictures(shape: Shape, answers: Answers) -> str:
+    """The lines that only pictures have."""
+    if not shape.sides:
+        return ""
+    lines = f"  shape: {list(shape.sides)}\n  resize: {answers.resize}\n"
+    colours = "grey" if shape.channels == 1 else answers.colours
+    return lines if colours == "rgb" else f"{lines}  preprocess: [{{colours: {colours}}}]\n"
+
+
+def _q(words: Any) -> str:
     return json.dumps(words, ensure_ascii=False)
 
 
 _YAML = """\
 name: {name}
 version: {version}
-task: classification
+task: {task}
 input:
   channels:
 {channels}
   rate: {rate}
   window: {window}
   hop: {hop}
-  scaling:
+{pictures}  scaling:
     mean: {mean}
     std: {std}
 output:
-  labels: {labels}
-  scores: probabilities
+{output}
 variants:
   - {{file: {file}, sha256: {sha256}, accelerator: cpu}}
-golden: {{file: golden.npz, tolerance: 0.05}}
+golden: {{file: golden.npz, tolerance: {tolerance}}}
 licence: {licence}
 """
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from edgeagent.cli import FAULTS, OK, USAGE, main
-from edgeagent.inference.bundle import load_bundle, own_bundles
-from edgeagent.records import Channel
+from edgeagent.inference.bundle import own_bundles
 
 
 @pytest.fixture
@@ -253,86 +249,6 @@ def test_bench_tells_why_a_variant_cannot_be_measured(
     assert main(["model", "bench", "mine", "--calls", "10"]) == FAULTS
     assert "libedgetpu" in capsys.readouterr().out
     assert main(["model", "bench", "mine", "--threads", "0"]) == USAGE
-
-
-SIX = "a:m/s2, b:m/s2, c:m/s2, d:rad/s, e:rad/s, f:rad/s"
-NEW = {"--channels": SIX, "--rate": "50 Hz", "--labels": "1, 2, 3, 4, 5, 6, 7", "--licence": "MIT"}
-
-
-def new(**changed: str) -> list[str]:
-    """`model new` on the model of the bundle, all that must be known given, but for what is changed."""
-    options = NEW | {f"--{key}": value for key, value in changed.items()}
-    given = [word for option in options.items() for word in option]
-    return ["model", "new", "mine/activity_int8.tflite", *given]
-
-
-def test_new_makes_a_bundle_that_passes_check(activity: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(new(name="mine-too", mean="0, 1, 2, 3, 4, 5", std="1, 2, 3, 4, 5, 6", hop="500 ms")) == OK
-    assert "100 samples of 6 channels in, 7 scores out" in capsys.readouterr().out
-    assert main(["model", "check", "mine-too"]) == OK
-    bundle = load_bundle(Path("models/mine-too"))
-    assert (bundle.window_s, bundle.hop_s, bundle.task.names[6]) == (2.0, 0.5, "7")
-    assert (bundle.scaling.mean[5], bundle.scaling.std[5]) == (5.0, 6.0)
-    assert bundle.layout.channels[3] == Channel("d", "rad/s")
-
-
-@pytest.mark.parametrize(
-    ("changed", "says"),
-    [
-        ({"channels": "a:m/s2"}, "--channels: there are 1; expected 6, as the model has it"),
-        ({"channels": SIX.replace(":m/s2", "")}, "--channels: a channel without a unit"),
-        ({"channels": SIX.replace("b:", "a:")}, "input.channels: none, or one twice"),
-        ({"labels": "one, two"}, "--labels: there are 2; expected 7"),
-        ({"mean": "0, 1"}, "--mean: there are 2; expected 6"),
-        ({"std": "one"}, "--std: not all numbers"),
-        ({"std": "1, 1, 1, 0, 1, 1"}, "std: not all above 0"),
-        ({"rate": "50"}, "no unit"),
-        ({"name": "../mine"}, "'../mine' cannot be in the name of a file"),
-    ],
-)
-def test_new_says_which_answer_does_not_fit_and_leaves_nothing_behind(
-    activity: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, str], says: str
-) -> None:
-    assert main(new(**changed)) == FAULTS
-    assert says in capsys.readouterr().err
-    assert list(Path().glob("models/*")) == []
-
-
-def test_new_does_not_write_over_a_bundle_and_refuses_what_is_no_model(
-    activity: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(new(name="once")) == OK
-    assert main(new(name="once")) == FAULTS
-    assert "there is a once already" in capsys.readouterr().err
-    assert main(["model", "new", "mine/golden.npz"]) == FAULTS
-    assert "it is no TFLite model" in capsys.readouterr().err
-    assert main(["model", "new", "absent.tflite"]) == FAULTS
-    assert "absent.tflite: it cannot be read" in capsys.readouterr().err
-
-
-def test_new_says_what_to_give_where_nobody_can_be_asked(
-    activity: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["model", "new", "mine/activity_int8.tflite", "--rate", "50 Hz"]) == USAGE
-    assert "give --channels, --labels, --licence" in capsys.readouterr().err
-
-
-def test_new_asks_a_person_for_what_it_cannot_know(activity: Path) -> None:
-    ours, theirs = os.openpty()
-    answers = ["asked", SIX, NEW["--labels"], "MIT", "", "", ""]
-    os.write(ours, "".join(f"{answer}\n" for answer in answers).encode())
-    done = subprocess.run(
-        [sys.executable, "-m", "edgeagent", "model", "new", "mine/activity_int8.tflite", "--rate", "50 Hz"],
-        stdin=theirs,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    os.close(ours)
-    os.close(theirs)
-    assert "6 channels as name:unit, in the model's order" in done.stdout
-    assert "samples a second" not in done.stdout
-    assert load_bundle(Path("models/asked")).hop_s == 1.0
 
 
 @pytest.mark.parametrize(

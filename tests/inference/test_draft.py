@@ -23,6 +23,16 @@ def test_samples_channels_and_labels_are_read_from_the_tensors() -> None:
     assert shape_of(facts([1, 100, 1, 6])) == Shape(100, 6, 3)
 
 
+def test_a_tensor_of_height_width_and_colours_is_a_picture_unless_it_is_said_to_be_none() -> None:
+    assert shape_of(facts([1, 96, 64, 3])) == Shape(1, 3, 3, (96, 64))
+    assert shape_of(facts([-1, 48, 48, 1])) == Shape(1, 1, 3, (48, 48))
+    assert shape_of(facts([1, 96, 64, 3]), "window") == Shape(96 * 64, 3, 3)
+    assert shape_of(facts([1, 100, 1, 3])) == Shape(100, 3, 3)
+    assert shape_of(facts([1, 100, 1, 3]), "pictures") == Shape(1, 3, 3, (100, 1))
+    with pytest.raises(BundleFault, match="do not say what a picture is"):
+        shape_of(facts([1, 100, 6]), "pictures")
+
+
 @pytest.mark.parametrize(
     "unclear",
     [
