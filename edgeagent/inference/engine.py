@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from edgeagent.errors import Bug, BundleFault, Fault, InferenceFault
+from edgeagent.errors import Bug, BundleFault, InferenceFault
 from edgeagent.inference import Answer
 from edgeagent.inference.bundle import Bundle
 from edgeagent.inference.choices import Choice, Requested, choices_for, spoken
@@ -83,6 +83,13 @@ class _Stream(NamedTuple):
     state: Float32Array
 
 
+class _Fate(NamedTuple):
+    """What became of a choice: all that is known, and in brief. Words: a fault holds on to all that it came through."""
+
+    told: str
+    brief: str
+
+
 class _Probe(NamedTuple):
     """A better choice that is being loaded beside the one that serves."""
 
@@ -130,7 +137,7 @@ class ModelEngine(ABC):
         self._loaded = Loaded("", [])
         self._last_error = ""
         self._why = ""
-        self._faults: dict[int, Fault] = {}  # by the number of a choice, what became of it last
+        self._fates: dict[int, _Fate] = {}  # by the number of a choice, what became of it last
         self._instead = ""  # of which better choice the one that serves takes the place, and why
         self._answers = 0
         self._clipped = 0.0  # the sum of each answer's share
@@ -277,10 +284,8 @@ class ModelEngine(ABC):
         self._streams.clear()
         self._why, self._instead = f"{choice} is the first of the bundle's variants for {self._requested}", ""
         if index:
-            better = max(number for number in self._faults if number < index)
-            fault = self._faults[better]
-            self._why = f"{choice}, because {self._choices[better]}: {fault}"
-            self._instead = f"{self._choices[better]}: {fault.what}"[:_BRIEF]
+            fate = self._fates[max(better for better in self._fates if better < index)]
+            self._why, self._instead = f"{choice}, because {fate.told}", fate.brief
         self._runner, self._running = runner, choice
         self._recovery.loaded(index, self._clock.now_ns())
 
@@ -296,7 +301,7 @@ class ModelEngine(ABC):
         self._drop_probe()
         self._last_error = f"{choice}: {fault}"
         self._why = self._last_error
-        self._faults[self._recovery.choice] = fault
+        self._fates[self._recovery.choice] = _Fate(self._why, f"{choice}: {fault.what}"[:_BRIEF])
         self._recovery.failed(
             self._clock.now_ns(),
             hopeless=isinstance(fault, BundleFault | AcceleratorFault),

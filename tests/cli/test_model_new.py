@@ -159,7 +159,10 @@ def test_new_makes_a_bundle_for_pictures_of_a_tensor_with_height_width_and_one_c
     model = own_bundles() / "surface" / "surface_int8.tflite"
     labels = ["--labels", "brick, grass, gravel"]
     bundle = made(model, *labels, "--mean", "127.5", "--std", "60", "--resize", "letterbox")
-    assert "grey pictures, 48 high and 48 wide (if not: --input window) in, 3 numbers out" in capsys.readouterr().out
+    assert (
+        "grey pictures, 48 high and 48 wide (if not: --input window) in, 3 numbers out"
+        in capsys.readouterr().out
+    )
     assert (bundle.layout.shape, bundle.resize, bundle.hop_s) == ((48, 48), "letterbox", 1.0)
     assert [channel.name for channel in bundle.chain.form.channels] == ["grey"]
     shutil.rmtree("models/made")
