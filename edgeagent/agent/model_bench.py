@@ -136,7 +136,7 @@ def bench(cases: Iterable[Case], threads: Sequence[int], calls: int, clock: Cloc
 def held_out_data(bundle: Bundle) -> Iterator[Labelled]:
     """What a bundle carries to be tried on: windows of its `recording/`, or the files of its `pictures/`."""
     if bundle.task.labels:
-        yield from _labelled_pictures(bundle) if bundle.layout.shape else _labelled_windows(bundle)
+        yield from _labelled_pictures(bundle) if bundle.layout.shape else labelled_windows(bundle)
 
 
 def _labelled_pictures(bundle: Bundle) -> Iterator[Labelled]:
@@ -149,7 +149,7 @@ def _labelled_pictures(bundle: Bundle) -> Iterator[Labelled]:
                 yield (file.read_bytes(),), label
 
 
-def _labelled_windows(bundle: Bundle) -> Iterator[Labelled]:
+def labelled_windows(bundle: Bundle) -> Iterator[tuple[Float32Array, str]]:
     """By the bundle's own hop, those that lie in one label."""
     folder = bundle.folder / "recording"
     if not folder.is_dir():

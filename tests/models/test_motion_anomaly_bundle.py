@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from edgeagent.agent.clock import VirtualClock
-from edgeagent.agent.model_bench import held_out_data
+from edgeagent.agent.model_bench import labelled_windows
 from edgeagent.inference import Engine
 from edgeagent.inference.bundle import load_bundle
 from edgeagent.inference.calibration import find_threshold, threshold_of
@@ -24,7 +24,7 @@ from edgeagent.records import Float32Array
 FOLDER = Path(__file__).parents[2] / "models" / "motion_anomaly"
 KEYS: dict[str, Any] = YAML(typ="safe").load((FOLDER / "bundle.yaml").read_text())
 BUNDLE = load_bundle(FOLDER)
-WINDOWS = list(held_out_data(BUNDLE))
+WINDOWS = list(labelled_windows(BUNDLE))
 
 
 @pytest.fixture(scope="module")
