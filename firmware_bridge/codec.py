@@ -73,6 +73,8 @@ class Decoder:
 
     def __init__(self, max_bytes: int = MAX_TO_HOST_BYTES, *, midway: bool = False) -> None:
         self.bad_frames = 0
+        self.begun_bytes = 0
+        """How much has come of a frame that has not ended yet."""
         self._midway = midway
         self._max_bytes = max_bytes
         self._max_encoded_bytes = max_bytes + max_bytes // 254 + 1
@@ -82,6 +84,7 @@ class Decoder:
         """The content (code and body) of each good frame that `data` completes; bad ones are counted."""
         *ended, tail = (self._tail + data).split(DELIMITER)
         self._tail = tail[: self._max_encoded_bytes + 1]  # one byte over the bound says "too long"
+        self.begun_bytes = len(tail)
         contents = []
         for encoded in ended:
             content = self._checked(encoded) if encoded else None

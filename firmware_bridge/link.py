@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from firmware_bridge.clock import DRIFT_EXPECTED, BoardClock
 from firmware_bridge.codec import DELIMITER, Decoder, UnknownMessage, VersionMismatch, decode, encode
@@ -88,8 +89,7 @@ class Configured:
     refused: str = ""
 
 
-@dataclass(frozen=True)
-class Burst:
+class Burst(NamedTuple):
     """Samples in order; `lost` are missing before the first of them."""
 
     samples: Samples
@@ -130,6 +130,8 @@ class Link:
     def __init__(self) -> None:
         self.hello: Hello | None = None
         self.clock = BoardClock()
+        self.begun_bytes = 0
+        """How much has come of a frame that has not ended yet."""
         self.counters: Counter[str] = Counter(dict.fromkeys(COUNTERS, 0))
         self._outputs: dict[str, OutputState] = {}
         self._sets: dict[str, tuple[float, int]] = {}  # value and max_on_ms of those not acknowledged yet
@@ -150,7 +152,7 @@ class Link:
         meantime, so does its sample count: what was missed while the port was closed is counted exactly.
         """
         self._decoder = Decoder(midway=True)
-        self._row_bytes = 0
+        self._row_bytes = self.begun_bytes = 0
         self._requests.clear()
         self.greeted = False
         self._was_reset = False
@@ -280,13 +282,18 @@ class Link:
     def receive(self, data: bytes, now_ns: int) -> list[Event]:
         """What the bytes say. Damaged and unknown messages are counted, never raised."""
         contents = self._decoder.feed(data)
+        self.begun_bytes = self._decoder.begun_bytes
         self.counters["good_frames"] += len(contents)
         self.counters["bad_frames"] += self._decoder.bad_frames
         self._decoder.bad_frames = 0
         events: list[Event] = []
+        event: Event | None
         for content in contents:
             try:
-                event = self._understand(decode(content), now_ns)
+                if content[0] == Samples.CODE and self.greeted:  # of these a board sends hundreds a second
+                    event = self._on_samples(Samples.unpack(content, 1)[0], now_ns)
+                else:
+                    event = self._understand(decode(content), now_ns)
             except VersionMismatch as e:
                 event = self._on_stranger(e.protocol, now_ns)
             except UnknownMessage:
@@ -307,8 +314,6 @@ class Link:
         if self.hello is None or not self.greeted:
             return None
         match message:
-            case Samples():
-                return self._on_samples(self.hello, message, now_ns)
             case Heartbeat():
                 self._on_heartbeat(self.hello, message, now_ns)
             case Log() | Fault():
@@ -378,8 +383,10 @@ class Link:
         for info, value in zip(hello.outputs, heartbeat.outputs, strict=True):
             self._update(info.name, reported=value.value, changes=value.changes)
 
-    def _on_samples(self, hello: Hello, samples: Samples, now_ns: int) -> Event | None:
-        if samples.config != hello.config:  # a CONFIG_ACK was lost: how long a sample is, only HELLO can say
+    def _on_samples(self, samples: Samples, now_ns: int) -> Burst | None:
+        if (
+            self.hello is None or samples.config != self.hello.config
+        ):  # a CONFIG_ACK was lost: how long a sample is, only HELLO can say
             self._ask_due_ns = now_ns if self._ask_due_ns == FOREVER else self._ask_due_ns
             return None
         if not (samples.data and self._row_bytes) or len(samples.data) != samples.count * self._row_bytes:

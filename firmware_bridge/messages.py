@@ -196,7 +196,7 @@ class Heartbeat(Message, code=0x83):
     outputs: Annotated[tuple[OutputValue, ...], Many(OutputValue), "all, in the order of HELLO"]
 
 
-@dataclass(frozen=True)
+@dataclass  # a frozen one is filled by a call for each field, and a board sends hundreds a second
 class Samples(Message, code=0x84):
     """Consecutive samples of the enabled channels. Sent while the host's heartbeats come."""
 

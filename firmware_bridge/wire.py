@@ -118,6 +118,8 @@ class Group:
     _HEAD: ClassVar[struct.Struct]
     """The plain numbers that it begins with: read at once, for boards that send hundreds of frames a second."""
     _TAIL: ClassVar[tuple[Field, ...]]
+    _RAW: ClassVar[bool]
+    """Whether the rest of the body is all that follows."""
 
     def __init_subclass__(cls) -> None:
         hints = get_type_hints(cls, include_extras=True)
@@ -126,6 +128,7 @@ class Group:
         )
         head = "".join(_plain_codes(cls.FIELDS))
         cls._HEAD, cls._TAIL = struct.Struct("<" + head), cls.FIELDS[len(head) :]
+        cls._RAW = [type(field.wire) for field in cls._TAIL] == [RestOfBody]
 
     def pack(self) -> bytes:
         return b"".join(field.wire.pack(getattr(self, field.name)) for field in self.FIELDS)
@@ -137,6 +140,8 @@ class Group:
         fields, end = cls.FIELDS, at + cls._HEAD.size
         if end <= len(body):  # else the field says so in which it ends
             values, fields, at = cls._HEAD.unpack_from(body, at), cls._TAIL, end
+            if cls._RAW:
+                values, fields, at = (*values, body[at:]), (), len(body)
         for field in fields:
             value, at = field.wire.unpack(body, at)
             values += (value,)

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeagent.records import Float32Array, Int64Array
-from firmware_bridge.messages import ChannelInfo, ChannelType, Hello
+from edgeagent.records import Float32Array
+from firmware_bridge.messages import ChannelInfo, ChannelType, Hello, Samples
 from firmware_bridge.samples import LETTERS, NO_READING, enabled
 
 
@@ -31,10 +31,12 @@ class Run(NamedTuple):
 
 
 class Numbers:
-    """From the bytes of SAMPLES to values in the units of the channels."""
+    """From the bytes of SAMPLES to values in the units of the channels, one sample each `period_us`."""
 
     def __init__(self, hello: Hello) -> None:
-        self._runs = list(_runs(enabled(hello)))
+        channels = enabled(hello)
+        self.period_us = 1e6 / channels[0].rate_hz if channels else 1e6
+        self._runs = list(_runs(channels))
         self._row = np.dtype([(f"{i}", run.row) for i, run in enumerate(self._runs)])
 
     def values(self, data: bytes) -> tuple[Float32Array, tuple[str, ...]]:
@@ -49,19 +51,16 @@ class Numbers:
 
 
 class Stretch(NamedTuple):
-    """Frames with nothing missing between them, and `lost` samples before the first: what will be a block."""
+    """Frames of one read that follow one another, and `lost` samples before the first: what will be a block."""
 
     numbers: Numbers
     t_read_ns: int
     lost: int
-    data: list[bytes]
-    t_ns: list[Int64Array]
+    frames: list[Samples]
 
-    def arrays(self) -> tuple[Int64Array, Float32Array, tuple[str, ...]]:
-        """int64[samples] times, float32[samples, channels], and why some are NaN."""
-        if len(self.data) == 1:  # as of a board that fills its frames
-            return self.t_ns[0], *self.numbers.values(self.data[0])
-        return np.concatenate(self.t_ns), *self.numbers.values(b"".join(self.data))
+    def values(self) -> tuple[Float32Array, tuple[str, ...]]:
+        """float32[samples, channels], and why some are NaN."""
+        return self.numbers.values(b"".join([frame.data for frame in self.frames]))
 
 
 def _scaled(run: Run, numbers: NDArray[Any], data: bytes) -> tuple[Float32Array, list[str]]:

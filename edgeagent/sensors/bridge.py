@@ -20,8 +20,8 @@ import numpy as np
 
 from edgeagent.buses import Port
 from edgeagent.buses.fake import FakeDevice
-from edgeagent.buses.ports import advice_on
-from edgeagent.config.quantities import Hz
+from edgeagent.buses.ports import advice_on, advice_on_baud
+from edgeagent.config.quantities import Hz, Seconds
 from edgeagent.errors import ConfigFault, DeviceFault, WrongDevice
 from edgeagent.records import (
     NS_PER_MS,
@@ -45,7 +45,6 @@ from firmware_bridge.messages import (
     Hello,
     Level,
     Log,
-    Samples,
 )
 from firmware_bridge.samples import LETTERS, enabled
 from firmware_bridge.versions import VersionRange
@@ -54,14 +53,13 @@ from firmware_bridge.words import fault_text
 log = logging.getLogger(__name__)
 
 WAIT_NS = 50 * NS_PER_MS
-COALESCE_NS = (
-    10 * NS_PER_MS
-)  # to wake up for every few bytes of a busy line costs three times the processor time
 HELLO_WAIT_NS = 3 * NS_PER_S  # opening the port resets many Arduinos, and their bootloader takes up to two
 SILENCE_NS = 10 * NS_PER_S  # a board says HEARTBEAT each second at least
 SHOWN_BYTES = 40
 LOGS_A_MINUTE = 20  # a board in a loop must not fill the journal; all are counted
 
+PAUSE_US = 2000  # what a frame's stamp may be off by; a board that stamps in milliseconds has half of it
+NS_PER_US = 1000
 _U32 = 1 << 32
 _LEVELS = {Level.ERROR: logging.ERROR, Level.WARNING: logging.WARNING, Level.INFO: logging.INFO}
 
@@ -72,14 +70,15 @@ UNITS = {"Cel": "degC", "[degF]": "degF", "Ohm": "ohm", "1": ""}
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`channels` (name: unit) is what the config expects, and all that the board is to send; empty: all it has.
 
-    Without `rate`, the board's own. `firmware` is the range of versions that will do; `board` the unique id of the one
-    that is meant, where two are alike.
+    Without `rate`, the board's own. What has come waits for `latency` at most. `firmware` is the range of versions that
+    will do; `board` the unique id of the one that is meant, where two are alike.
     """
 
     port: str
     baud: int = 115200
     channels: dict[str, str] = {}
     rate: Hz | None = None
+    latency: Seconds = 0.01
     firmware: str = ""
     board: str = ""
     fake: FakeDevice = FakeDevice()
@@ -105,6 +104,8 @@ def layout(options: Options) -> Layout | None:
 def advise(options: Options) -> Iterator[Advice]:
     if text := advice_on(options.port):
         yield Advice("port", text)
+    if text := advice_on_baud(options.baud):
+        yield Advice("baud", text)
 
 
 def build(name: str, options: Options, context: Context) -> Sensor:
@@ -136,7 +137,10 @@ class BridgeSensor:
         self._seq = 0
         self._deadline_ns = self._due_ns = 0
         self._numbers: Numbers | None = None  # None until the board has answered HELLO and CONFIG
+        self._latency_ns = round(options.latency * NS_PER_S)
+        self._byte_ns = 10 * NS_PER_S // options.baud
         self._last_ns = 0
+        self._frame_bytes = self._next_us = 0  # of the last frame: how long, and when its next sample is due
         self._logs_left, self._logs_from_ns = 0, 0
 
     def open(self) -> None:
@@ -233,18 +237,25 @@ class BridgeSensor:
         now_ns = self._clock.now_ns()
         good_frames = self._link.counters["good_frames"]
         events = self._link.receive(data, now_ns)
-        behind = sum([event.samples.count for event in events if isinstance(event, Burst)])
         for event in events:
             if isinstance(event, Burst):
-                behind -= event.samples.count
-                self._take(event, now_ns, behind)
+                self._take(event, now_ns)
             else:
                 self._obey(event, now_ns)
-        self._due_ns = now_ns + COALESCE_NS if data and not self._link.waiting else 0
+        self._due_ns = self._next_read_ns(now_ns) if data and not self._link.waiting else 0
         if self._numbers is None:
             self._seen = self._seen or data[:SHOWN_BYTES]
         elif self._link.counters["good_frames"] > good_frames:
             self._deadline_ns = now_ns + SILENCE_NS
+
+    def _next_read_ns(self, now_ns: int) -> int:
+        """When what comes next will have waited for `latency`: to wake up costs more than all that there is to do.
+
+        The rest of a frame that has begun takes its time on the line, and nothing overtakes it.
+        """
+        begun_bytes = self._link.begun_bytes
+        rest_ns = max(self._frame_bytes - begun_bytes, 0) * self._byte_ns if begun_bytes else 0
+        return now_ns + self._latency_ns + min(rest_ns, self._latency_ns)
 
     def _obey(self, event: LinkEvent, now_ns: int) -> None:
         match event:
@@ -319,37 +330,46 @@ class BridgeSensor:
             Layout(channels[0].rate_hz, tuple(map(_channel, channels)), _source(hello)) if channels else None
         )
 
-    def _take(self, burst: Burst, t_read_ns: int, behind: int) -> None:
-        """Add a burst to the one before if nothing is missing between them."""
+    def _take(self, burst: Burst, t_read_ns: int) -> None:
+        """Add a burst to the one before if nothing is missing between them, and the board has not paused."""
         if self._numbers is None:
             return
-        if burst.lost or not self._ready or self._ready[-1].numbers is not self._numbers:
-            self._ready.append(Stretch(self._numbers, t_read_ns, burst.lost, [], []))
-        self._ready[-1].data.append(burst.samples.data)
-        self._ready[-1].t_ns.append(self._times(burst.samples, t_read_ns, behind))
+        samples, self._frame_bytes = burst.samples, len(burst.samples.data)
+        off_us = (samples.t_us - self._next_us + PAUSE_US) % _U32 - PAUSE_US
+        apart = burst.lost or off_us > PAUSE_US
+        if apart or not self._ready or self._ready[-1].numbers is not self._numbers:
+            self._ready.append(Stretch(self._numbers, t_read_ns, burst.lost, []))
+        self._ready[-1].frames.append(samples)
+        self._next_us = samples.t_us + round(samples.count * self._numbers.period_us)
 
     def _block(self, stretch: Stretch) -> Block:
-        t_ns, values, reasons = stretch.arrays()
+        values, reasons = stretch.values()
+        t_ns = self._times(stretch, len(values))
         self._seq += 1
         return Block(self._name, self._seq - 1, t_ns, values, stretch.t_read_ns, stretch.lost, reasons)
 
-    def _times(self, samples: Samples, t_read_ns: int, behind: int) -> Int64Array:
+    def _times(self, stretch: Stretch, count: int) -> Int64Array:
         """int64[count]: by the board's clock as the link knows it; before it does, by the arrival.
 
-        Never after the read, which brought `behind` more samples. Where a better knowledge of the clock would make
+        Never after the read, which may have brought more than this. Where a better knowledge of the clock would make
         time run back, it goes on at half its pace, or less if the read leaves no room for that.
         """
-        clock = self._link.clock
-        rate_hz = self.layout.rate_hz if self.layout else 1.0
-        step_ns = max(round(NS_PER_S / rate_hz / (1 + clock.drift)), 1)
-        first_ns = t_read_ns - (samples.count + behind - 1) * step_ns
+        clock, t_read_ns = self._link.clock, stretch.t_read_ns
+        first, last = stretch.frames[0], stretch.frames[-1]
+        before = count - last.count
+        step_us = (last.t_us - first.t_us) % _U32 / before if before else stretch.numbers.period_us
+        brought = count
+        for other in self._ready:
+            brought += sum(frame.count for frame in other.frames)
+        step_ns = max(round(step_us * NS_PER_US / (1 + clock.drift)), 1)
+        first_ns = t_read_ns - (brought - 1) * step_ns
         if clock.known:
-            first_ns = min(first_ns, clock.host_ns(samples.t_us, t_read_ns))
+            first_ns = min(first_ns, clock.host_ns(first.t_us, t_read_ns))
         if first_ns < self._last_ns + step_ns // 2:
-            left_ns = (t_read_ns - self._last_ns) // (samples.count + behind)
+            left_ns = (t_read_ns - self._last_ns) // brought
             step_ns = max(min(step_ns // 2, left_ns), 1)
             first_ns = self._last_ns + step_ns
-        self._last_ns = first_ns + (samples.count - 1) * step_ns
+        self._last_ns = first_ns + (count - 1) * step_ns
         return np.arange(first_ns, self._last_ns + 1, step_ns)
 
     def _check_silence(self) -> None:
