@@ -194,6 +194,17 @@ class Recording:
 
     def series(self, sensor: str) -> tuple[Int64Array, Float32Array]:
         """All of one sensor's samples: t_mono_ns int64[n], values float32[n, channels]."""
+        blocks = self._blocks(sensor)
+        return (
+            np.concatenate([b.t_mono_ns for b in blocks]),
+            np.concatenate([b.values for b in blocks]),
+        )
+
+    def pictures(self, sensor: str) -> list[bytes]:
+        """All of a camera's pictures, one a sample; b"" where there was none."""
+        return [p for b in self._blocks(sensor) for p in b.pictures or (b"",) * len(b.values)]
+
+    def _blocks(self, sensor: str) -> list[Block]:
         layouts = dict(self.header.sensors)
         if sensor not in layouts:
             raise StorageFault(
@@ -207,10 +218,7 @@ class Recording:
                 blocks.append(entry_block(entry, layouts[sensor]))
         if not blocks:
             raise StorageFault(f"no samples of {sensor!r}", where=str(self.folder))
-        return (
-            np.concatenate([b.t_mono_ns for b in blocks]),
-            np.concatenate([b.values for b in blocks]),
-        )
+        return blocks
 
 
 def label_between(labels: tuple[Label, ...], t_start_ns: int, t_end_ns: int) -> str | None:

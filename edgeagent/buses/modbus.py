@@ -173,9 +173,12 @@ class Line:
         raise DeviceFault("it never stops talking", where=self.name, hint="Is this a Modbus line?")
 
     def _await(self, device: int, until_ns: int) -> ModbusPDU:
-        data = b""
-        while (left_ns := until_ns - self._clock.now_ns()) > 0:
-            chunk = self._port.read(left_ns)
+        data, left_ns = b"", 1
+        while (
+            left_ns > 0
+        ):  # and looks once more at the end: the answer may have come while this thread had to wait
+            left_ns = until_ns - self._clock.now_ns()
+            chunk = self._port.read(max(left_ns, 0))
             if not chunk:
                 break
             data += chunk

@@ -115,7 +115,7 @@ def threshold_of(bundle: Bundle) -> float:
 
 
 def calibrated(bundle: Bundle, folder: Path) -> Bundle:
-    """The bundle with the threshold of this device, if it has one. Raises BundleFault if the file cannot be used."""
+    """The bundle with the threshold of this device, if it has one. A damaged file is told, and stops nothing."""
     file = calibration_file(folder, bundle)
     if not isinstance(bundle.task, Anomaly):
         return bundle
@@ -126,10 +126,14 @@ def calibrated(bundle: Bundle, folder: Path) -> Bundle:
     except PermissionError:  # `check`, by somebody who is not the agent
         log.warning("%s: this user may not see it, so the bundle's own threshold counts", file)
         return bundle
-    except (OSError, msgspec.MsgspecError) as e:
-        raise BundleFault(
-            f"the calibration cannot be read ({e})", where=str(file), hint="Delete it, and calibrate anew"
-        ) from e
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as e:
+        log.warning(
+            "%s: the calibration cannot be read (%s), so the bundle's own threshold counts. Calibrate anew: "
+            "edgeagent model calibrate",
+            file,
+            e,
+        )
+        return bundle
     if (calibration.version, calibration.models) != (bundle.version, models_of(bundle)):
         return bundle
     return with_calibration(bundle, calibration)

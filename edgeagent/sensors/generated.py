@@ -17,6 +17,8 @@ MISSING = "missing where it was recorded"
 Truth = Callable[[int, int], str | None]
 Make = Callable[[int, int], Float32Array]
 """(first, count): float32[count, channels] of the samples from number `first` on, counted from 0 at each open."""
+Show = Callable[[int, int], tuple[bytes, ...]]
+"""The same of their pictures."""
 
 
 class Generated:
@@ -31,11 +33,12 @@ class Generated:
         clock: Clock,
         make: Make,
         truth: Truth | None = None,
+        show: Show | None = None,
     ) -> None:
         self.port = f"generated {name}"
         self.layout: Layout | None = layout
         self._name, self._clock, self._make = name, clock, make
-        self._truth_at = truth
+        self._truth_at, self._show = truth, show
         self.truth: Truth | None = self._truth if truth else None
         self._period_ns = NS_PER_S / layout.rate_hz
         self._gather_ns = max(round(GATHER_S * NS_PER_S), round(self._period_ns))
@@ -60,12 +63,13 @@ class Generated:
         if count <= 0:
             return None
         values = self._make(self._count, count)
+        pictures = self._show(self._count, count) if self._show else ()
         numbers = np.arange(self._count + 1, self._count + count + 1)
         t_ns = self._zero_ns + np.rint(numbers * self._period_ns).astype(np.int64)
         self._count += count
         self._seq += 1
         reasons = (MISSING,) if np.isnan(values).any() else ()
-        return Block(self._name, self._seq, t_ns, values, now_ns, reasons=reasons)
+        return Block(self._name, self._seq, t_ns, values, now_ns, reasons=reasons, pictures=pictures)
 
     def close(self) -> None:
         self._zero_ns = None

@@ -33,6 +33,7 @@ from edgeagent.timebase import Clock
 
 SILENCES_TILL_GONE = 3
 PATIENCE_LEAST_NS = 50 * NS_PER_MS  # less is no fair chance to answer
+SLOWER = 4  # than ever before: so long a device is waited for where others are due, a quarter of `timeout` at least
 ASK_AT_LEAST_NS = 30 * NS_PER_S  # a silent device on a line that is never free
 OUTPUT_DELAY_NS = 20 * NS_PER_MS
 
@@ -55,7 +56,11 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device on any line has. The orders hold for every register that does not say its own."""
+    """What a device on any line has. The orders hold for every register that does not say its own.
+
+    `timeout` is the longest wait for an answer. Where another device is due, one that has answered is waited for no
+    longer than four times what its slowest answer took, or a quarter of `timeout`.
+    """
 
     registers: dict[str, Register]
     rate: Hz = 1.0
@@ -179,6 +184,7 @@ class Unit:
         self._timeout_ns = round(settings.timeout * NS_PER_S)
         self._is_open = False
         self._silences = 0
+        self._slowest_ns: int | None = None  # of its answers
         self._asked_ns = -ASK_AT_LEAST_NS
         self._counts = {"answers_none": 0, "answers_bad": 0, "answers_refused": 0}
         self._lock = Lock()  # over _outputs: the core asks, the reader's thread sends
@@ -239,6 +245,7 @@ class Unit:
         for last_try in (False, True):
             try:
                 patience_ns = self._patience_ns()
+                asked_ns = self._clock.now_ns()
                 found = self._line.read(self._device, span.kind, span.address, span.size, patience_ns)
             except AnswerFault as fault:
                 self._count(fault)
@@ -246,14 +253,17 @@ class Unit:
                     raise
             else:
                 self._silences = 0
+                self._slowest_ns = max(self._slowest_ns or 0, self._clock.now_ns() - asked_ns)
                 return found
         raise AssertionError("unreachable")
 
     def _patience_ns(self) -> int:
-        """How long to wait for an answer: while it is silent, no longer than the others can spare."""
-        now_ns = self._clock.now_ns()
+        """How long to wait for an answer: while it is silent, no longer than the others can spare.
+
+        Nor much longer than that, once it is known how long its answers take.
+        """
+        now_ns, free_ns = self._clock.now_ns(), self._line.free_ns(self)
         if self._silences:
-            free_ns = self._line.free_ns(self)
             if free_ns < PATIENCE_LEAST_NS and now_ns - self._asked_ns < ASK_AT_LEAST_NS:
                 raise NotAsked(
                     "no answer when last asked",
@@ -264,7 +274,9 @@ class Unit:
                 self._asked_ns = now_ns
                 return min(self._timeout_ns, free_ns)
         self._asked_ns = now_ns
-        return self._timeout_ns
+        if self._slowest_ns is None:
+            return self._timeout_ns
+        return min(self._timeout_ns, max(free_ns, SLOWER * self._slowest_ns, self._timeout_ns // SLOWER))
 
     def _count(self, fault: AnswerFault) -> None:
         if isinstance(fault, NotAsked):

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from edgeagent.buses.fake import FakeDevice
 from edgeagent.buses.modbus import Wiring
-from edgeagent.buses.ports import advice_on
+from edgeagent.buses.ports import advice_on, advice_on_baud
 from edgeagent.config.quantities import Between
 from edgeagent.sensors import Advice, Context, Sensor
 from edgeagent.sensors.modbus import ModbusSensor, Settings, layout
@@ -33,6 +33,8 @@ class Options(Settings, frozen=True, kw_only=True):
 def advise(options: Options) -> Iterator[Advice]:
     if text := advice_on(options.port):
         yield Advice("port", text)
+    if text := advice_on_baud(options.baud):
+        yield Advice("baud", text)
 
 
 def build(name: str, options: Options, context: Context) -> Sensor:

@@ -2,7 +2,7 @@
 
     imu: {driver: recording, folder: models/activity/recording, sensor: imu}
 
-Samples come at the recorded rate, one after the other: a hole between two of them is not played.
+Samples come at the recorded rate, a camera's with their pictures, one after the other: holes are not played.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 def layout(options: Options) -> Layout:
     """Channels and rate as recorded. Raises StorageFault, or ConfigFault if it is not said which sensor."""
     recording = Recording(options.folder)
-    sensors = {name: one for name, one in recording.header.sensors.items() if not one.pictures}
+    sensors = recording.header.sensors
     if options.sensor in sensors:
         return sensors[options.sensor]
     if not options.sensor and len(sensors) == 1:
@@ -39,12 +39,17 @@ def layout(options: Options) -> Layout:
 
 def build(name: str, options: Options, context: Context) -> Sensor:
     shape, recording = layout(options), Recording(options.folder)
-    times, values = recording.series(options.sensor or next(iter(recording.header.sensors)))
+    sensor = options.sensor or next(iter(recording.header.sensors))
+    times, values = recording.series(sensor)
+    pictures = recording.pictures(sensor) if shape.pictures else []
     period_ns = NS_PER_S / shape.rate_hz
     length_ns = round(len(values) * period_ns)
 
     def make(first: int, count: int) -> Float32Array:
         return values[np.arange(first, first + count) % len(values)]
+
+    def show(first: int, count: int) -> tuple[bytes, ...]:
+        return tuple(pictures[at % len(pictures)] for at in range(first, first + count))
 
     def truth(t_start_ns: int, t_end_ns: int) -> str | None:
         if t_start_ns < 0:
@@ -53,4 +58,4 @@ def build(name: str, options: Options, context: Context) -> Sensor:
         return label_between(recording.header.labels, start_ns, start_ns + t_end_ns - t_start_ns)
 
     labelled = truth if recording.header.labels else None
-    return Generated(name, shape, context.clock, make, labelled)
+    return Generated(name, shape, context.clock, make, labelled, show if pictures else None)

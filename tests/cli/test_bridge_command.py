@@ -79,11 +79,11 @@ def test_monitor_shows_what_is_no_frame_and_the_bytes_when_asked(
 def test_monitor_that_listens_sends_nothing_and_so_gets_no_samples(
     board: VirtualBoard, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bridge("monitor", board.path, "--for", "1.5s", "--listen") == OK
+    assert bridge("monitor", board.path, "--for", "2s", "--listen") == OK
     out = capsys.readouterr().out
     assert " > " not in out
     assert "Samples" not in out
-    assert "Hello" in out
+    assert "Heartbeat" in out
 
 
 def test_monitor_shows_a_board_that_only_prints_text(capsys: pytest.CaptureFixture[str]) -> None:

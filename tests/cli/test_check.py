@@ -43,6 +43,24 @@ def test_a_drivers_advice_is_a_warning_at_its_key(tmp_path: Path, capsys: pytest
     assert f"{path}:2:52: warning: sensors.imu.rate:" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "sensor",
+    [
+        "driver: bridge, port: /dev/serial/by-id/a, baud: 11520",
+        "driver: modbus_rtu, port: /dev/serial/by-id/a, baud: 1920, device_id: 3, "
+        "registers: {flow: {address: 1, unit: L/min}}",
+        "driver: serial_text, port: /dev/serial/by-id/a, baud: 960, rate: 1 Hz, channels: [{name: t, unit: degC}]",
+        "driver: nmea, port: /dev/serial/by-id/a, baud: 960",
+    ],
+)
+def test_a_baud_rate_that_lacks_a_digit_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sensor: str
+) -> None:
+    path = write(tmp_path, f"device: {{id: unit-1}}\nsensors: {{one: {{{sensor}}}}}\n")
+    assert main(["check", path]) == OK
+    assert "warning: sensors.one.baud: " in capsys.readouterr().out
+
+
 def test_a_file_that_is_not_there_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(tmp_path / "agent.yaml")]) == FAULTS
     assert "cannot be read, found No such file or directory" in capsys.readouterr().out

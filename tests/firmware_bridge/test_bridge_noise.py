@@ -6,7 +6,7 @@ import tracemalloc
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from links import HELLO, S, greeted
 
@@ -61,6 +61,7 @@ def test_the_link_tells_exactly_which_samples_a_damaged_line_has_cost() -> None:
     assert link.counters["samples_lost_on_line"] == sum(e.lost for e in bursts) > 0
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # which a busy machine is
 @given(st.lists(st.binary(max_size=400), max_size=20), st.booleans())
 def test_no_bytes_make_a_link_raise_and_it_greets_the_next_board_that_speaks(
     pieces: list[bytes], known: bool
@@ -84,6 +85,7 @@ STREAM = st.lists(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(STREAM)
 def test_every_frame_that_stands_between_two_delimiters_is_found(pieces: list[bytes]) -> None:
     decoder = Decoder()

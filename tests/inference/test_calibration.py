@@ -116,10 +116,21 @@ def test_what_root_writes_belongs_to_whom_the_state_folder_does(bundle: Bundle, 
         assert (path.stat().st_uid, path.stat().st_gid) == (owner.st_uid, owner.st_gid)
 
 
-def test_a_file_that_is_no_calibration_is_told(bundle: Bundle, tmp_path: Path) -> None:
-    calibration_file(tmp_path, bundle).write_text("{")
-    with pytest.raises(BundleFault, match="Delete it, and calibrate anew"):
-        calibrated(bundle, tmp_path)
+@pytest.mark.parametrize("damage", [b"", b"{", b"\0" * 300, b'{"version": "\xff"}', b"[1]"])
+def test_a_damaged_calibration_is_told_and_the_bundles_own_threshold_counts(
+    bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: bytes
+) -> None:
+    file = calibration_file(tmp_path, bundle)
+    file.write_bytes(damage)
+    assert calibrated(bundle, tmp_path) is bundle
+    assert f"{file}: the calibration cannot be read" in caplog.text
+    assert "Calibrate anew" in caplog.text
+
+
+def test_a_damaged_calibration_is_written_over_by_the_next(bundle: Bundle, tmp_path: Path) -> None:
+    calibration_file(tmp_path, bundle).write_bytes(b"{")
+    store_calibration(tmp_path, bundle, FOUND, "a test", None)
+    assert threshold_of(calibrated(bundle, tmp_path)) == FOUND.threshold
 
 
 def test_a_calibration_is_read_as_it_was_written() -> None:

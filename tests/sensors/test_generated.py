@@ -11,8 +11,8 @@ from edgeagent.agent.clock import VirtualClock
 from edgeagent.buses import Buses
 from edgeagent.errors import ConfigFault, StorageFault
 from edgeagent.inference.bundle import own_bundles
-from edgeagent.recording import Header, Label, Recording, write_series
-from edgeagent.records import NS_PER_S, Channel, Layout
+from edgeagent.recording import Header, Label, Recording, Writer, block_entry, write_series
+from edgeagent.records import NS_PER_S, Block, Channel, Layout
 from edgeagent.sensors import Context, Sensor, random, recording, sine
 
 
@@ -104,6 +104,28 @@ def test_what_is_true_is_true_again_the_next_time_round(
     half_ns = NS_PER_S // 2
     found = [sensor.truth(zero_ns + at * half_ns, zero_ns + at * half_ns + half_ns) for at in range(6)]
     assert found == ["up", "up", None, None, "up", "up"]
+
+
+def test_a_cameras_recording_is_played_round_and_round_with_its_pictures(
+    tmp_path: Path, clock: VirtualClock, context: Context
+) -> None:
+    layout = Layout(2.0, (Channel("size", "B"),), pictures=True)
+    writer = Writer(tmp_path / "r", Header(1, {"front": layout}))
+    for seq, (size, picture) in enumerate([(5.0, b"first"), (np.nan, b""), (6.0, b"third.")]):
+        t_ns, values = np.array([seq * NS_PER_S // 2]), np.array([[size]], np.float32)
+        block = Block("front", seq, t_ns, values, int(t_ns[0]), pictures=(picture,))
+        writer.write(block_entry(block, layout, block.t_read_ns))
+    writer.close()
+    options = recording.Options(folder=tmp_path / "r")
+    assert recording.layout(options) == layout
+    sensor = recording.build("front", options, context)
+    sensor.open()
+    clock.sleep_s(2.0)
+    block = sensor.read()
+    assert block is not None
+    assert block.pictures == (b"first", b"", b"third.", b"first")
+    assert np.array_equal(block.values[:, 0], [5, np.nan, 6, 5], equal_nan=True)
+    assert block.reasons == ("missing where it was recorded",)
 
 
 @pytest.mark.parametrize(

@@ -269,15 +269,16 @@ def test_several_devices_on_one_line_are_read_in_turn_each_with_its_own_health(
 
 
 class OneOfTwo(Meter):
-    """A line on which device 3 answers, and no other."""
+    """A line on which device 3 answers, and no other as long as nothing else is said."""
 
     def __init__(self) -> None:
         super().__init__(FakeDevice())
         self.asked: list[int] = []
+        self.answering = {3}
 
     def step(self, now_ns: int, heard: bytes) -> list[bytes]:
         self.asked += heard[:1]
-        return super().step(now_ns, heard if heard[:1] == b"\x03" else b"")
+        return super().step(now_ns, heard if self.answering.intersection(heard[:1]) else b"")
 
 
 class Wires:
@@ -313,6 +314,24 @@ def test_a_dead_device_neither_delays_nor_discards_the_others() -> None:
     counters = alive.sensor.counters()
     assert (counters["deadlines_missed"], counters["readings_bad"], counters["answers_none"]) == (0, 0, 0)
     assert counters["late_p99_ms"] < 100
+
+
+def test_the_first_silence_of_a_device_that_answered_costs_the_others_a_quarter_of_its_timeout() -> None:
+    wires = Wires()
+    wires.program.answering = {3, 9}
+    alive, dying = wires.sensor(3, rate_hz=2.0), wires.sensor(9, rate_hz=2.0)
+    alive.open()
+    dying.open()
+    for _ in range(3):
+        next_block(dying, wires.clock)
+        next_block(alive, wires.clock)
+    wires.program.answering = {3}
+    wires.clock.sleep_s((alive.due_ns() - wires.clock.now_ns()) / NS_PER_S)  # both are due
+    due_ns = wires.clock.now_ns()
+    assert np.isnan(next_block(dying, wires.clock).values).all()
+    assert wires.clock.now_ns() - due_ns < 0.2 / 2 * NS_PER_S  # the requests take their time on the line too
+    assert not np.isnan(next_block(alive, wires.clock).values).any()
+    assert dying.counters()["answers_none"] == 1
 
 
 def test_on_a_line_that_is_never_free_a_dead_device_is_not_asked_again_so_soon() -> None:
