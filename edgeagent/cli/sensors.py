@@ -113,11 +113,19 @@ def read(name: str, config: Path, for_s: float | None, as_json: bool) -> int:
         watch.close()
 
 
+def _steps(watch: Watch, for_s: float | None) -> Iterator[None]:
+    """Read until the time is over; once at least, however slowly this program came up."""
+    while True:
+        watch.step()
+        yield
+        if for_s is not None and watch.elapsed_s >= for_s:
+            return
+
+
 def _plainly(watch: Watch, for_s: float | None, *, quiet: bool) -> None:
     """For a file or a pipe: a line a second, and none if `quiet`."""
     next_s = 1.0
-    while for_s is None or watch.elapsed_s < for_s:
-        watch.step()
+    for _ in _steps(watch, for_s):
         if not quiet and watch.elapsed_s >= next_s:
             next_s = int(watch.elapsed_s) + 1.0
             values = "  ".join(f"{s.name} {_number(s.last)} {_unit(s)}".rstrip() for s in watch.series)
@@ -131,8 +139,7 @@ def _live(watch: Watch, for_s: float | None) -> None:
     shown_s = 0.0
     logging.disable(logging.WARNING)  # a line in between would tear the screen, which tells the same
     with Live(auto_refresh=False) as live:
-        while for_s is None or watch.elapsed_s < for_s:
-            watch.step()
+        for _ in _steps(watch, for_s):
             if watch.elapsed_s - shown_s >= REFRESH_S:
                 shown_s = watch.elapsed_s
                 live.update(_view(watch, live.console.width), refresh=True)

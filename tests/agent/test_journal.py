@@ -18,6 +18,7 @@ from edgeagent.agent import compose
 from edgeagent.agent.clock import VirtualClock
 from edgeagent.agent.fit import check
 from edgeagent.agent.replay import Journal, Replay
+from edgeagent.agent.state import read_status
 from edgeagent.agent.threads import Announced
 from edgeagent.config.load import require
 from edgeagent.errors import StorageFault
@@ -65,22 +66,26 @@ def test_a_replay_of_a_live_journal_gives_the_live_runs_decisions_and_two_are_al
     records = [json.loads(line) for line in first.splitlines()]
     assert decisions([r["body"] for r in records if r["kind"] == "event"]) == live
     assert len(live) > 4
-    assert {r["kind"] for r in records} == {"prediction", "event", "sample"}
+    assert {r["kind"] for r in records} >= {"prediction", "event", "sample"}
     assert replayed(site, journal, "again.jsonl") == first
+
+
+def predictions_told(site: Site) -> int:
+    """By the status file, which is written at a tick, after the journal of what came before it was flushed."""
+    outbox = (read_status(site.run) or {}).get("outbox", {})
+    return int(outbox.get("by_kind", {}).get("prediction", {}).get("made", 0))
 
 
 def test_the_journal_of_a_killed_run_replays_up_to_the_kill(site: Site) -> None:
     site.write(MOTION, RULES)
     journal = site.folder / "journal"
     with running(site, *scaled(), "--journal", str(journal)) as agent:
-        first = agent.until(lambda s: s["pipelines"]["motion"]["label"])
-        agent.until(lambda s: s["outbox"]["made"] >= first["outbox"]["made"] + 10)
+        agent.until(lambda s: s["pipelines"]["motion"]["label"] and predictions_told(site) >= 10)
         agent.stop(signal.SIGKILL)
-    # The status file is written at a tick, after what was handed over up to then was flushed.
-    made = site.last_status()["outbox"]["by_kind"]["prediction"]["made"]
+    made = predictions_told(site)
     records = [json.loads(line) for line in replayed(site, journal).splitlines()]
     predictions = [r for r in records if r["kind"] == "prediction"]
-    assert len(predictions) >= made > 0
+    assert len(predictions) >= made
     assert any(r["body"]["label"] for r in predictions)
 
 

@@ -90,10 +90,12 @@ def test_max_rate_passes_windows_over_and_the_status_says_how_many(site: Site) -
         "pipelines: {motion: {input: imu, model: activity, window: {hop: 0.1 s}, max_rate: 2 Hz, deadline: 20 s}}",
     )
     with running(site) as agent:
-        agent.until(lambda s: s["pipelines"]["motion"]["windows"] >= 20)
+        agent.until(lambda s: s["outbox"].get("by_kind", {}).get("prediction", {}).get("made", 0) >= 4)
         agent.stop()
     motion = site.last_status()["pipelines"]["motion"]
-    assert set(motion["causes"]) <= {"max_rate", "ended"}
+    assert {"max_rate"} <= motion["causes"].keys() <= {"max_rate", "ended", "stale", "missing"}, (
+        "the last two: busy"
+    )
     ends = [body["t_end_ns"] for body in site.bodies("prediction")]
     assert len(ends) >= 3
     assert min(b - a for a, b in pairwise(ends)) > 0.44e9, "every fifth window"

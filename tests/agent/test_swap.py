@@ -54,9 +54,14 @@ def edgeagent(site: Site, *arguments: object) -> int:
     return main([*map(str, arguments), "-c", str(site.config)])
 
 
-def serving(agent: Running) -> tuple[str, str | None]:
-    model = agent.status()["models"]["activity"]
-    return model["version"], model["previous"]
+def until_serving(agent: Running, wanted: tuple[str, str | None]) -> None:
+    """Until it is this version, and this one before it: a request that is under way is answered by the old one."""
+
+    def models(status: dict[str, Any]) -> tuple[str, str | None]:
+        model = status["models"]["activity"]
+        return model["version"], model["previous"]
+
+    agent.until(lambda s: models(s) == wanted)
 
 
 def until_it_has_predicted(agent: Running, more: int = 5) -> dict[str, Any]:
@@ -90,10 +95,10 @@ def test_a_swap_under_load_loses_no_window_and_neither_does_the_way_back(
         at_the_start = agent.status()["counts"]["skipped"]
         assert edgeagent(site, "model", "swap", "activity", bundle(site, "9.1")) == OK
         assert f"activity 9.1 serves instead of activity {OWN}" in capsys.readouterr().out
-        assert serving(agent) == ("9.1", f"activity {OWN}")
+        until_serving(agent, ("9.1", f"activity {OWN}"))
         until_it_has_predicted(agent)
         assert edgeagent(site, "model", "rollback", "activity") == OK
-        assert serving(agent) == (OWN, None)
+        until_serving(agent, (OWN, None))
         until_it_has_predicted(agent)
         agent.stop()
     counts = site.last_status()["counts"]
@@ -122,12 +127,12 @@ def test_a_swap_survives_a_restart_and_so_does_the_way_back(site: Site) -> None:
     shutil.rmtree(brought)
     with running(site) as agent:
         until_it_has_predicted(agent)
-        assert serving(agent) == ("9.1", f"activity {OWN}")
+        until_serving(agent, ("9.1", f"activity {OWN}"))
         assert edgeagent(site, "model", "rollback", "activity") == OK
         agent.stop(signal.SIGKILL)
     with running(site) as agent:
         until_it_has_predicted(agent)
-        assert serving(agent) == (OWN, None)
+        until_serving(agent, (OWN, None))
         assert [path.name for path in (site.state / "swaps").iterdir()] == ["swaps.json"]
 
 
@@ -139,11 +144,11 @@ def test_an_archive_can_be_swapped_in_and_only_what_can_serve_again_is_kept(
         for version in ("9.1", "9.2", "9.3"):
             pack(bundle(site, version), tmp_path / f"{version}.tar")
             assert edgeagent(site, "model", "swap", "activity", tmp_path / f"{version}.tar") == OK
-        assert serving(agent) == ("9.3", "activity 9.2")
+        until_serving(agent, ("9.3", "activity 9.2"))
         kept = {path.name for path in (site.state / "swaps").iterdir()}
         assert kept == {"swaps.json", "activity-9.2-1", "activity-9.3-1"}
         assert edgeagent(site, "model", "rollback", "activity") == OK
-        assert serving(agent) == ("9.2", None)
+        until_serving(agent, ("9.2", None))
         assert edgeagent(site, "model", "rollback", "activity") == FAULTS, "one step back, no more"
 
 
@@ -171,7 +176,7 @@ def test_what_does_not_fit_is_refused_and_the_old_one_never_stopped(
         assert edgeagent(site, "model", "swap", "activity", bundle(site, "9.1", edit)) == FAULTS
         assert why in capsys.readouterr().err
         after = until_it_has_predicted(agent)
-        assert serving(agent) == (OWN, None)
+        until_serving(agent, (OWN, None))
         assert after["models"]["activity"]["pid"] == before["models"]["activity"]["pid"]
         assert after["models"]["activity"]["restarts"] == 0
         assert sorted(path.name for path in (site.state / "swaps").iterdir()) == []
@@ -203,7 +208,7 @@ def test_a_model_that_is_none_or_computes_wrongly_is_found_beside_the_one_that_s
         assert "golden vectors" in capsys.readouterr().err
         after = until_it_has_predicted(agent)
         assert after["models"]["activity"]["pid"] == before["models"]["activity"]["pid"]
-        assert serving(agent) == (OWN, None)
+        until_serving(agent, (OWN, None))
 
 
 def test_what_cannot_be_done_is_said(site: Site, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -231,7 +236,7 @@ def test_where_the_config_names_another_bundle_the_config_wins(site: Site) -> No
         site.config.write_text(site.config.read_text().replace("bundle: activity", f"bundle: {other}"))
         agent.send(signal.SIGHUP)
         agent.until(lambda s: s["models"]["activity"]["version"] == "5.0")
-        assert serving(agent) == ("5.0", None)
+        until_serving(agent, ("5.0", None))
         site.write(BUSY)
         agent.send(signal.SIGHUP)
         agent.until(lambda s: s["models"]["activity"]["version"] == "9.1")

@@ -31,6 +31,7 @@ SENSORS = {
     "answers_over_tcp": "{driver: modbus_tcp, host: 'fake:meter', rate: 5 Hz, registers: {a: {address: 3, unit: V}}}",
     "frames": "{driver: bridge, port: 'fake:board', rate: 20 Hz, fake: {half: 3}}",
 }
+SILENT = ("a_stuck_bus", "no_such_bus", "a_dead_line")
 CLOCKS: dict[str, Callable[[], Clock]] = {"virtual": lambda: VirtualClock(10**9), "real": RealClock}
 
 
@@ -40,6 +41,7 @@ def recorded(folder: Path, name: str, clock: Clock, seconds: float = 1.5) -> Lis
     config.write_text(f"device: {{id: a}}\nsensors:\n  s: {SENSORS[name]}\n")
     recorder = Recorder("s", require(load(config)).sensors["s"].part, clock)
     recorder.run(seconds)
+    until(recorder, lambda: recorder.heard.rows > 0 or name in SILENT)
     recorder.stop()
     recorder.write(folder / "case", config)
     return recorder.heard
@@ -57,11 +59,11 @@ def test_what_was_recorded_gives_the_same_blocks_without_the_device(
     then = recorded(tmp_path, name, CLOCKS[clock]())
     again = rerun(tmp_path / "case")
     assert values(again) == values(then)
-    assert [b.lost for b in again.blocks] == [b.lost for b in then.blocks]
+    if clock == "virtual":  # real time may have held up who asks, which is nothing that goes over a line
+        assert [b.lost for b in again.blocks] == [b.lost for b in then.blocks]
     assert [b.reasons for b in again.blocks] == [b.reasons for b in then.blocks]
     assert (again.layout, again.state) == (then.layout, then.state)
-    if name not in ("a_stuck_bus", "no_such_bus", "a_dead_line"):
-        assert then.rows > 0
+    assert (then.rows > 0) != (name in SILENT)
 
 
 def test_a_cable_that_is_pulled_while_recording_is_pulled_in_the_case_too(tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_a_cable_that_is_pulled_while_recording_is_pulled_in_the_case_too(tmp_pa
 
 def until(recorder: Recorder, true: Callable[[], bool]) -> None:
     while not true():
-        assert recorder.elapsed_s < 20
+        assert recorder.elapsed_s < 60
         recorder.run(recorder.elapsed_s + 0.05)
 
 

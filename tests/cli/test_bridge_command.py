@@ -90,7 +90,7 @@ def test_monitor_shows_a_board_that_only_prints_text(capsys: pytest.CaptureFixtu
     port = FakePort()
 
     def print_text() -> None:
-        port.receive(wait_s=5.0)
+        port.receive(wait_s=60.0)
         port.send(b"23.5,1.25\r\n" * 20)
 
     writer = Thread(target=print_text)

@@ -32,7 +32,7 @@ def record(config: Path, *args: str) -> int:
 def test_a_recording_is_a_case_that_runs_without_the_device(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert record(config, "imu", "gps", "--for", "0.6s") == cli.OK
+    assert record(config, "imu", "gps", "--for", "2.5s") == cli.OK
     said = capsys.readouterr().out
     for name in ("imu", "gps"):
         case = config.parent / "out" / name
@@ -51,7 +51,7 @@ def test_a_recording_is_a_case_that_runs_without_the_device(
 def test_without_a_name_every_sensor_has_its_turn_and_one_without_a_line_says_so(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert record(config, "--for", "0.3s") == cli.FAULTS
+    assert record(config, "--for", "1.5s") == cli.FAULTS
     said = capsys.readouterr().out
     assert "wave: hangs on no I2C bus, serial line or connection" in said
     assert {case.name for case in (config.parent / "out").iterdir()} == {"imu", "gps"}

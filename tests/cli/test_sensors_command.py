@@ -84,7 +84,7 @@ def test_a_driver_that_does_not_exist_is_a_fault_with_the_nearest(capsys: pytest
 def test_read_ends_in_a_summary_of_what_the_sensor_gave(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["sensors", "read", "imu", "-c", str(config), "--for", "1s", "--json"]) == cli.OK
+    assert cli.main(["sensors", "read", "imu", "-c", str(config), "--for", "3s", "--json"]) == cli.OK
     summary = json.loads(capsys.readouterr().out)
     assert summary["state"] == "ok"
     assert summary["samples"] > 10
@@ -93,8 +93,10 @@ def test_read_ends_in_a_summary_of_what_the_sensor_gave(
 
 
 def test_read_in_a_pipe_prints_a_line_a_second(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["sensors", "read", "imu", "-c", str(config), "--for", "1100 ms"]) == cli.OK
-    (line,) = capsys.readouterr().out.splitlines()
+    assert cli.main(["sensors", "read", "imu", "-c", str(config), "--for", "3500 ms"]) == cli.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert 1 <= len(lines) <= 3
+    line = lines[-1]
     assert line.split()[2] == "ok"
     assert "acc_z" in line
     assert "m/s2" in line
@@ -105,7 +107,7 @@ def test_a_place_is_shown_to_ten_metres_and_a_count_without_a_unit(
 ) -> None:
     file = tmp_path / "gps.yaml"
     file.write_text('device: {id: x}\nsensors: {gps: {driver: nmea, port: "fake:gps"}}\n')
-    assert cli.main(["sensors", "read", "gps", "-c", str(file), "--for", "3100 ms"]) == cli.OK
+    assert cli.main(["sensors", "read", "gps", "-c", str(file), "--for", "5 s"]) == cli.OK
     last = capsys.readouterr().out.splitlines()[-1]
     assert "latitude 48.1173 deg" in last
     assert "satellites 8  hdop 0.9" in last
