@@ -37,7 +37,7 @@ from edgeagent.timebase import Clock, boot_id
 from edgeagent.upstream import Queued, Sink
 from edgeagent.upstream.link import Link
 from edgeagent.upstream.suspects import Suspects
-from edgeagent.upstream.sync import Backoff, sync_once
+from edgeagent.upstream.sync import pause_s, sync_once
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -167,7 +167,6 @@ class Sender:
     ) -> None:
         self.name, self.sink = name, sink
         self._loop, self._clock, self._boot_id = loop, clock, boot
-        self._backoff = Backoff(random.random)
         self._suspects, self._taken = Suspects(), list[str]()
         self._wake = Event()
         self._stop = False
@@ -248,7 +247,7 @@ class Sender:
                 if fault.may_be_a_record:
                     self._suspects.failed(self._taken, fault.what)
             self._failed(fault)
-            return fault.retry_after_s + self._backoff.failed()
+            return fault.retry_after_s + pause_s(self._away_s(), random.random)
         link.worked(report.bytes_sent, report.bytes_settled, self._clock.now_ns() - self._began_ns)
         if report.accepted:
             self._suspects.worked()
@@ -308,11 +307,12 @@ class Sender:
         self.trouble = str(fault)
 
     def _worked(self) -> None:
-        self._backoff.worked()
         if self.trouble:
-            away_s = (self._clock.now_ns() - self._since_ns) / NS_PER_S
-            log.info("upstream %s is back after %.1f s", self.name, away_s)
+            log.info("upstream %s is back after %.1f s", self.name, self._away_s())
             self.trouble = ""
+
+    def _away_s(self) -> float:
+        return (self._clock.now_ns() - self._since_ns) / NS_PER_S
 
 
 class Outgoing:

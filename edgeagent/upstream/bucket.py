@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _HELD = "held"
 _PEM = "a file of certificates in PEM"
 _TOO_LARGE = 413
+_OVERLOADED = (429, 503)
+_OVERLOADED_S = 15.0  # for a Retry-After that obstore does not show; Amazon's "SlowDown" comes without one
 
 
 class TooLarge(UpstreamFault):
@@ -122,8 +124,10 @@ class Bucket:
         status, code = _found(r"status code: (\d+)", text), _found(r"<Code>(\w+)</Code>", text)
         if status:
             what, hint = _said(int(status), code)
-            fault = TooLarge if int(status) == _TOO_LARGE else UpstreamFault
-            return fault(f"{what} ({status}{code and ' ' + code})", where=self._where, hint=hint)
+            kind = TooLarge if int(status) == _TOO_LARGE else UpstreamFault
+            fault = kind(f"{what} ({status}{code and ' ' + code})", where=self._where, hint=hint)
+            fault.retry_after_s = _OVERLOADED_S if int(status) in _OVERLOADED else 0.0
+            return fault
         if certificate := _found(r"InvalidCertificate\(\s*(\w+?)(?:Context)?\b", text):
             return self.fault(f"TLS fails ({certificate})", _CERTIFICATES.get(certificate, "Check `ca`."))
         if "dns error" in text:

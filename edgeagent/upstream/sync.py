@@ -75,24 +75,10 @@ def sync_once(
     return Report(len(batch), len(accepted), len(rejected), sink.bytes_sent - before, bytes_settled)
 
 
-class Backoff:
-    """How long to pause after failures: twice as long each time, and a random part of that (full jitter),
-    so that a thousand devices do not come back in the same second.
+def pause_s(away_s: float, random: Callable[[], float], least_s: float = 1.0, most_s: float = 60.0) -> float:
+    """How long to pause before an upstream that has been away for so long is asked again.
 
-    Args:
-        random: Gives numbers from 0 to 1.
-        first_s, most_s: The longest pause after the first failure, and after many.
+    At most a quarter of that time, so that an outage never seems much longer than it was, and a random part of it (full
+    jitter), so that a thousand devices do not come back in the same second. `random` gives numbers from 0 to 1.
     """
-
-    def __init__(self, random: Callable[[], float], first_s: float = 1.0, most_s: float = 60.0) -> None:
-        self._random, self._first_s, self._most_s = random, first_s, most_s
-        self.failures = 0
-
-    def failed(self) -> float:
-        """Count a failure, and say how many seconds to pause."""
-        longest_s = min(self._first_s * 2.0 ** min(self.failures, 60), self._most_s)
-        self.failures += 1
-        return self._random() * longest_s
-
-    def worked(self) -> None:
-        self.failures = 0
+    return random() * min(max(away_s / 4, least_s), most_s)

@@ -79,19 +79,19 @@ def test_each_upstream_is_asked_by_probes_while_it_is_away_and_gets_full_batches
     loop: WriterLoop,
 ) -> None:
     clock = VirtualClock()
-    sinks = {"fleet": Far(clock, 0, HOUR_S), "plant": Far(clock, 0, 90), "lake": Far(clock)}
+    sinks = {"fleet": Far(clock, 0, HOUR_S), "plant": Far(clock, 0, 20), "lake": Far(clock)}
     live(loop, clock, sinks, 2 * HOUR_S)
-    for name, back_s in (("fleet", HOUR_S), ("plant", 90)):
+    for name, back_s in (("fleet", HOUR_S), ("plant", 20)):
         asked = sinks[name].asked
         in_vain = [records for at_s, records in asked if at_s < back_s]
         assert in_vain[0] == LIMITS.max_records, "it does not know yet that nobody is there"
         assert set(in_vain[1:]) == {0}, "a probe has no record that could spoil it"
         (probe_s, probe), *batches = [one for one in asked if one[0] >= back_s]
-        assert (probe, probe_s < back_s + 60) == (0, True)
+        assert (probe, probe_s < back_s + min(back_s / 4, 60)) == (0, True)
         assert [records for _, records in batches] == [LIMITS.max_records] * (RECORDS // LIMITS.max_records)
         assert {at_s for at_s, _ in batches} == {probe_s}, "without another pause"
     assert {at_s for at_s, _ in sinks["lake"].asked} == {0.0}, "who is there waits for nobody"
-    assert len(sinks["fleet"].asked) < 150
+    assert len(sinks["fleet"].asked) < 250
     delivered = loop.ask(Outbox.counters).by_upstream
     assert {name: row["delivered"] for name, row in delivered.items()} == dict.fromkeys(sinks, RECORDS)
 

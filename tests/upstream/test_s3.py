@@ -316,6 +316,21 @@ def test_a_refusal_says_what_to_do_and_keeps_all(status: int, code: str, words: 
         assert words in trouble(store.url)
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "at_least_s"), [(503, "SlowDown", 15), (429, "", 15), (500, "InternalError", 0)]
+)
+def test_a_store_that_says_it_is_overloaded_is_left_alone_for_a_while_and_asked_once(
+    status: int, code: str, at_least_s: float
+) -> None:
+    """Its Retry-After is not to be had from obstore, which would ask again after a tenth of a second."""
+    with scripted(answer(status, error(code), "Retry-After: 7", "Connection: close")) as store:
+        sink = s3.build("lake", Options(bucket=BUCKET, endpoint=store.url, **KEYS), "press-07")
+        with pytest.raises(UpstreamFault) as caught:
+            sink.send(events(1))
+        assert len(store.requests) == 1
+    assert caught.value.retry_after_s == at_least_s
+
+
 def test_a_wrong_key_is_told(seaweed: ObjectStore) -> None:
     wrong = Secret("clear", "wrong-horse")
     words = trouble(seaweed.url, secret_key=wrong)

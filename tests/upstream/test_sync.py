@@ -10,7 +10,7 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.records import Draft, Priority
 from edgeagent.timebase import Wall
 from edgeagent.upstream import Result
-from edgeagent.upstream.sync import DAMAGED, Backoff, Limits, Report, sync_once
+from edgeagent.upstream.sync import DAMAGED, Limits, Report, pause_s, sync_once
 
 UNSYNCED = Wall(0, synced=False)
 
@@ -110,11 +110,8 @@ def test_a_record_that_the_disk_has_altered_is_refused_here_and_spoils_no_batch(
     assert outbox.counters().waiting == 0
 
 
-def test_the_pause_doubles_with_each_failure_and_any_part_of_it_may_be_drawn() -> None:
-    longest = Backoff(lambda: 1.0, first_s=1.0, most_s=60.0)
-    assert [longest.failed() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    longest.worked()
-    assert longest.failed() == 1
-    assert Backoff(lambda: 0.0).failed() == 0
-    for _ in range(5000):
-        assert longest.failed() <= 60
+def test_a_pause_is_any_part_of_a_quarter_of_the_outage_of_a_second_at_least_and_a_minute_at_most() -> None:
+    away_s = [0, 2, 4, 20, 60, 240, 10**9]
+    assert [pause_s(s, lambda: 1.0) for s in away_s] == [1, 1, 1, 5, 15, 60, 60]
+    assert [pause_s(s, lambda: 0.5) for s in away_s] == [0.5, 0.5, 0.5, 2.5, 7.5, 30, 30]
+    assert pause_s(3600, lambda: 0.0) == 0
