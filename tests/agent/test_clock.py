@@ -83,8 +83,8 @@ def test_a_machine_that_stalls_overruns_a_virtual_fifo_on_a_time_of_its_own_and_
     tmp_path: Path,
 ) -> None:
     origin_ns = RealClock().now_ns()
-    assert overflows(ScaledClock(1000, origin_ns)) == 5
-    shared = SharedClock(1000, origin_ns, tmp_path / "clock")
+    assert overflows(ScaledClock(100, origin_ns)) == 5
+    shared = SharedClock(100, origin_ns, tmp_path / "clock")
     assert overflows(shared) == 0
     stopped_ns = shared.now_ns()
     RealClock().sleep_s(0.01)

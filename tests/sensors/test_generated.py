@@ -121,11 +121,11 @@ def test_a_cameras_recording_is_played_round_and_round_with_its_pictures(
     sensor = recording.build("front", options, context)
     sensor.open()
     clock.sleep_s(2.0)
-    block = sensor.read()
-    assert block is not None
-    assert block.pictures == (b"first", b"", b"third.", b"first")
-    assert np.array_equal(block.values[:, 0], [5, np.nan, 6, 5], equal_nan=True)
-    assert block.reasons == ("missing where it was recorded",)
+    read = sensor.read()
+    assert read is not None
+    assert read.pictures == (b"first", b"", b"third.", b"first")
+    assert np.array_equal(read.values[:, 0], [5, np.nan, 6, 5], equal_nan=True)
+    assert read.reasons == ("missing where it was recorded",)
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,7 @@ class Mpu6050(FakeChip):
     # What a driver sees
 
     def receive(self, data: bytes) -> None:
+        self.clock.let_run(self._half_fifo_ns())  # before a write that starts it, not after
         self._catch_up(self.clock.now_ns())
         self._pointer = data[0]
         for number, value in enumerate(data[1:], start=data[0]):
@@ -204,8 +205,10 @@ class Mpu6050(FakeChip):
 
     def _wait_for_the_reader(self) -> None:
         """A time that is shared for show stands still before the FIFO runs over."""
-        if self._fifo_runs():
-            self.clock.let_run(round(self.FIFO_BYTES / ROW_BYTES / 2 * self._period_ns))
+        self.clock.let_run(self._half_fifo_ns() if self._fifo_runs() else None)
+
+    def _half_fifo_ns(self) -> int:
+        return round(self.FIFO_BYTES / ROW_BYTES / 2 * self._period_ns)
 
     def _control_fifo(self, value: int) -> int:
         """USER_CTRL as it is stored: FIFO_RESET works while the FIFO is off, and clears itself."""
