@@ -77,10 +77,11 @@ class Failing:
     def close(self) -> None: ...
 
 
+CLOCK = VirtualClock()  # of the chips and of who scans them: some take a moment to answer
+
+
 def fake_chip(name: str, address: int | None = None) -> tuple[int, Adapter]:
-    chip = importlib.import_module(f"edgeagent.buses.fake.{name}").build(
-        VirtualClock(), Fake(address=address)
-    )
+    chip = importlib.import_module(f"edgeagent.buses.fake.{name}").build(CLOCK, Fake(address=address))
     return chip.addresses[0], chip
 
 
@@ -92,7 +93,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def scan(root: Path, adapter: Adapter) -> Findings:
-    return scan_i2c(Machine(VirtualClock(), root, lambda _: adapter))
+    return scan_i2c(Machine(CLOCK, root, lambda _: adapter))
 
 
 def only(found: Findings) -> Device:

@@ -9,15 +9,25 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from edgeagent.buses.crc8 import crc8
+
+SENSIRION = 0xFF  # what the checksum of its newer chips begins with
+
 
 class Answer(NamedTuple):
-    """Write `out`, read as many bytes as `expected` has: under `mask` they must be those (no mask: all bits)."""
+    """Write `out`, read as many bytes as `expected` has: under `mask` they must be those (no mask: all bits).
+
+    `fetched`: by a read of its own, a moment later, as Sensirion's words with a checksum behind each; any will do.
+    """
 
     out: bytes
     expected: bytes
     mask: bytes = b""
+    fetched: bool = False
 
     def fits(self, found: bytes) -> bool:
+        if self.fetched:
+            return all(crc8(found[i : i + 2], SENSIRION) == found[i + 2] for i in range(0, len(found), 3))
         mask = self.mask or b"\xff" * len(self.expected)
         return all((f ^ e) & m == 0 for f, e, m in zip(found, self.expected, mask, strict=True))
 
@@ -120,6 +130,7 @@ SILENT_KINDS = (
     # These acknowledge no plain read unless a measurement waits to be fetched. The commands read a status; a chip with
     # 8-bit registers would have acknowledged the plain read, and is never sent them.
     Kind("SHT3x", "sht3x", (0x44, 0x45), (Answer(b"\xf3\x2d", bytes(2), b"\x50\x0c"),), sure=False),
+    Kind("SHT4x", "sht4x", (0x44, 0x45, 0x46), (Answer(b"\x89", bytes(6), fetched=True),)),
     Kind("HTU21D, Si7021 or SHT2x", "htu21d", (0x40,), (Answer(b"\xe7", b"\x02", b"\x02"),), sure=False),
 )
 

@@ -14,6 +14,7 @@ from edgeagent.buses.scan.machine import Machine, text
 
 ADDRESSES = range(0x08, 0x78)  # the rest is reserved by the I2C specification
 _ABSENT = (errno.EREMOTEIO, errno.ENXIO, errno.EIO)
+_FETCHED_AFTER_S = 0.01
 _LONGEST_SILENCE = 3  # time-outs in a row, after which the bus is given up: each takes a second
 
 # Adapters that carry no sensors, by the kernel's name for them.
@@ -138,19 +139,26 @@ class _Bus:
 
     def _recognise(self, adapter: Adapter, address: int, kinds: Iterable[Kind]) -> _Reply | None:
         for kind in kinds:
-            heard = [self._ask(adapter, address, a.out, len(a.expected)) for a in kind.answers]
+            heard = [
+                self._ask(adapter, address, a.out, len(a.expected), fetched=a.fetched) for a in kind.answers
+            ]
             pairs = [(a, h) for a, h in zip(kind.answers, heard, strict=True) if h is not None and a.fits(h)]
             if len(pairs) == len(kind.answers):
                 said = ", ".join(answer.says(found) for answer, found in pairs)
                 return _Reply(kind, said if kind.sure else f"looks like it: {said}")
         return None
 
-    def _ask(self, adapter: Adapter, address: int, out: bytes, n: int) -> bytes | None:
+    def _ask(
+        self, adapter: Adapter, address: int, out: bytes, n: int, *, fetched: bool = False
+    ) -> bytes | None:
         """The answer, asked for once however many want to know; None if there is none."""
         key = (address, out, n)
         if key not in self._asked:
             try:
-                self._asked[key] = adapter.transfer(address, out, n)
+                if fetched:
+                    adapter.transfer(address, out, 0)
+                    self._machine.clock.sleep_s(_FETCHED_AFTER_S)
+                self._asked[key] = adapter.transfer(address, b"" if fetched else out, n)
             except OSError as e:
                 if e.errno not in _ABSENT:
                     raise
