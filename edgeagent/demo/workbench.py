@@ -27,7 +27,8 @@ from edgeagent.timebase import Clock
 
 CHIPS = {
     0x18: "mcp9808",
-    0x40: "ina219",
+    0x40: "htu21d",
+    0x41: "ina219",
     0x44: "sht3x",
     0x46: "sht4x",
     0x48: "ads1115",

@@ -1,4 +1,4 @@
-"""SHT40, SHT41, SHT43, SHT45: temperature and humidity. Sensirion, "Datasheet SHT4x", version 6."""
+"""SHT40, SHT41, SHT43, SHT45: temperature and humidity. Sensirion, "Datasheet SHT4x"; its headings are quoted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgeagent.timebase import Clock
 
 
 class Mode(NamedTuple):
-    """A measurement without heating (table 8), and how long it takes at most (table 5)."""
+    """A measurement without heating ("Command Overview"), and how long it takes at most ("Timings")."""
 
     command: bytes
     seconds: float
@@ -33,8 +33,8 @@ MODES = {
     "low": Mode(b"\xe0", 0.0016),
 }
 READ_SERIAL_NUMBER = b"\x89"
-SERIAL_NUMBER_S = 0.001  # section 4.7
-CRC_START = 0xFF  # section 4.4
+SERIAL_NUMBER_S = 0.001
+CRC_START = 0xFF  # "Checksum Calculation"
 ATTEMPTS_TO_FETCH = 1  # a measurement can be fetched once
 
 
@@ -93,7 +93,7 @@ class Sht4x(Chip):
         yield self._mode.seconds
         answer = self.bus.transfer(self.address, b"", 6, attempts=ATTEMPTS_TO_FETCH)
         temperature, humidity = checked(answer[:3], CRC_START), checked(answer[3:], CRC_START)
-        # Section 4.6: the ends of the scale lie beyond what there is, and are to be cropped.
+        # "Conversion of Signal Output": the ends of the scale lie beyond what there is, and may be cropped.
         values = -45 + 175 * temperature / 0xFFFF, min(max(-6 + 125 * humidity / 0xFFFF, 0.0), 100.0)
         bad = math.isnan(temperature) or math.isnan(humidity)
         return Row(values, "the checksum is wrong: noise on the cable" if bad else "")

@@ -1,4 +1,4 @@
-"""An SHT4x that is not there (datasheet version 6), without its heater."""
+"""An SHT4x that is not there (Sensirion, "Datasheet SHT4x"), without its heater."""
 
 from __future__ import annotations
 

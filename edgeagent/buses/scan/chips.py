@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 
     def says(self, found: bytes) -> str:
         """`register 0x75 is 0x68`."""
-        word = "register" if len(self.out) == 1 else "command"
+        word = "command" if self.fetched or len(self.out) > 1 else "register"
         shown = "".join(f"{b:02x}" for b in found[:4]) + ("..." if len(found) > 4 else "")
         return f"{word} 0x{self.out.hex()} is 0x{shown}"
 
@@ -129,8 +129,9 @@ KINDS = (
 SILENT_KINDS = (
     # These acknowledge no plain read unless a measurement waits to be fetched. The commands read a status; a chip with
     # 8-bit registers would have acknowledged the plain read, and is never sent them.
-    Kind("SHT3x", "sht3x", (0x44, 0x45), (Answer(b"\xf3\x2d", bytes(2), b"\x50\x0c"),), sure=False),
+    # The SHT4x first: one that has just been sent the command of an SHT3x does not answer at once.
     Kind("SHT4x", "sht4x", (0x44, 0x45, 0x46), (Answer(b"\x89", bytes(6), fetched=True),)),
+    Kind("SHT3x", "sht3x", (0x44, 0x45), (Answer(b"\xf3\x2d", bytes(2), b"\x50\x0c"),), sure=False),
     Kind("HTU21D, Si7021 or SHT2x", "htu21d", (0x40,), (Answer(b"\xe7", b"\x02", b"\x02"),), sure=False),
 )
 
