@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.figure import Figure
 
 _COLUMNS = "{:<46} {:>14} {:>14} {:>8}  {:<16} {}"
-_LONG = {"offline"}  # by name alone
+_LONG = {"fleet", "offline"}  # by name alone
 _NOT_FLOORS = {"__init__", "__main__", "agent", "fast_board", "figure", "pss", "sized_models"}
 
 
