@@ -28,6 +28,7 @@ from edgeagent.joined import sensors_of
 from edgeagent.pipeline import fit_inputs
 from edgeagent.records import Layout
 from edgeagent.sampling import report as reports
+from edgeagent.units import meant
 
 
 def check(path: Path) -> Loaded:
@@ -104,11 +105,20 @@ class _Fitting:
                 self._fault(("sensors", name), fault)
             else:
                 if layout is not None:
+                    self._units(name, layout)
                     self._condition(name, entry.condition, layout)
         for name, actuator in self._draft.actuators.items():
             self._advised("actuators", actuator.part, ("actuators", name))
         for name, sink in self._draft.upstream.items():
             self._advised("upstream", sink.part, ("upstream", name, sink.part.file))
+
+    def _units(self, name: str, layout: Layout) -> None:
+        """A unit may be any word; one that is misspelt is a unit that filters and bundles can make nothing of."""
+        at = ("sensors", name)
+        for channel in layout.channels:
+            if instead := meant(channel.unit):
+                text = f"{dotted(at)}: {channel.name} is in {channel.unit!r}. Did you mean {instead!r}?"
+                self._report.warn(self._marks.at(at), text)
 
     def _condition(self, name: str, conditions: Conditions, given: Layout) -> None:
         """What the rest of the config sees of a sensor is what its filters make of it."""

@@ -177,7 +177,9 @@ def _head(watch: Watch) -> Iterator[tuple[str, str]]:
     yield watch.name, "bold"
     yield f"  {watch.state}", "green" if watch.state == "ok" else "yellow"
     rate = f"{watch.rate_hz():.4g} Hz"
-    if watch.layout is not None:
+    if "measured_hz" in watch.errors():
+        rate += " (no `rate:` is stated)"
+    elif watch.layout is not None:
         rate += f" of {watch.layout.rate_hz:g}"
     yield f"  {watch.elapsed_s:.0f} s, {watch.samples} samples, {rate}{_jitter(watch.errors())}", ""
     if watch.missing or watch.lost:

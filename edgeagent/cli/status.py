@@ -295,6 +295,8 @@ def _state(sensor: dict[str, Any]) -> str:
 
 def _rate(sensor: dict[str, Any]) -> str:
     """What it really gives beside what it is to give: `49.81 of 50 Hz`."""
+    if "measured_hz" in sensor:  # nobody has stated one
+        return f"{sensor['measured_hz']:g} Hz, none stated" if sensor["measured_hz"] else "rate unknown yet"
     wanted_hz, true_hz = sensor["rate_hz"], sensor.get("true_rate_hz")
     if not wanted_hz:
         return ""

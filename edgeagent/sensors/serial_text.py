@@ -82,6 +82,12 @@ def advise(options: Options) -> Iterator[Advice]:
         yield Advice("port", text)
     if text := advice_on_baud(options.baud):
         yield Advice("baud", text)
+    if options.rate is None:
+        yield Advice(
+            "rate",
+            f"none is stated, so windows and rules take it for {RATE_IF_UNSAID_HZ:g} Hz, whatever it prints. "
+            "`edgeagent sensors read` shows what it really is",
+        )
 
 
 def build(name: str, options: Options, context: Context) -> Sensor:
@@ -106,6 +112,7 @@ class SerialText(OnSerial):
         self._latency_ns = round(options.latency * NS_PER_S)
         self._silence_ns = round(max(SILENCE_S, SILENCE_PERIODS / rate_hz) * NS_PER_S) if rate_hz else None
         self._read_ns = self._due_ns = self._last_ns = self._heard_ns = 0
+        self._lines, self._first_ns = 0, 0  # since it was opened
 
     def open(self) -> None:
         """Raises DeviceFault: as the port."""
@@ -114,6 +121,7 @@ class SerialText(OnSerial):
         if self._times:
             self._times.reset()
         self._read_ns = self._due_ns = self._heard_ns = self._clock.now_ns()
+        self._lines = 0
 
     def due_ns(self) -> int:
         """After data `latency` later: to wake up for every few bytes costs three times the processor time."""
@@ -131,13 +139,22 @@ class SerialText(OnSerial):
         self._heard_ns = self._read_ns
         self._seq += 1
         t_ns = self._stamp(len(values), since_ns)
+        self._first_ns = self._first_ns if self._lines else t_ns.item(0)
+        self._lines += len(values)
         return Block(self._name, self._seq, t_ns, values, self._read_ns, reasons=reasons)
 
     def counters(self) -> dict[str, int | float]:
         counts: dict[str, int | float] = {f"lines_{cause}": n for cause, n in self._parser.faults.items()}
         if self._times:
             counts |= {"true_rate_hz": self._times.true_rate_hz, "jitter_ms": self._times.jitter_ms}
+        else:
+            counts["measured_hz"] = self._measured_hz()
         return counts
+
+    def _measured_hz(self) -> float:
+        """Lines a second since it was opened; 0 before the second line. Nobody has stated a rate."""
+        spans, took_ns = self._lines - 1, self._last_ns - self._first_ns
+        return round(spans * NS_PER_S / took_ns, 3) if spans > 0 and took_ns > 0 else 0.0
 
     def _check_silence(self) -> None:
         if self._silence_ns is not None and self._read_ns - self._heard_ns > self._silence_ns:

@@ -61,6 +61,30 @@ def test_a_baud_rate_that_lacks_a_digit_is_warned_of(
     assert "warning: sensors.one.baud: " in capsys.readouterr().out
 
 
+TEXT = "device: {id: unit-1}\nsensors: {press: {driver: serial_text, port: /dev/serial/by-id/a, %s}}\n"
+
+
+def test_a_misspelt_unit_is_warned_of_and_no_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    channels = "rate: 1 Hz, channels: [{name: i, unit: Amp}, {name: n, unit: widgets}]"
+    path = write(tmp_path, TEXT % channels)
+    assert main(["check", path]) == OK
+    out = capsys.readouterr().out
+    assert "warning: sensors.press: i is in 'Amp'. Did you mean 'A'?" in out
+    assert out.count("warning") == 2, "and the summary counts it"
+
+
+def test_a_device_that_prints_and_no_rate_is_stated_of_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, TEXT % "channels: [{name: i, unit: A}]")
+    assert main(["check", path]) == OK
+    assert (
+        "sensors.press.rate: none is stated, so windows and rules take it for 1 Hz" in capsys.readouterr().out
+    )
+
+
 def test_a_file_that_is_not_there_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(tmp_path / "agent.yaml")]) == FAULTS
     assert "cannot be read, found No such file or directory" in capsys.readouterr().out

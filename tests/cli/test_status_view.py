@@ -26,6 +26,8 @@ def test_a_sensors_trouble_is_its_counts_of_what_went_wrong(counters: dict[str, 
     [
         ({"rate_hz": 50.0, "true_rate_hz": 49.812}, "49.81 of 50 Hz"),
         ({"rate_hz": 0.1}, "0.1 Hz"),
+        ({"rate_hz": 1.0, "measured_hz": 9.98}, "9.98 Hz, none stated"),
+        ({"rate_hz": 1.0, "measured_hz": 0.0}, "rate unknown yet"),
         ({"rate_hz": None, "true_rate_hz": 0}, ""),
     ],
 )

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.agent.clock import RealClock, ScaledClock
+from edgeagent.agent.clock import RealClock, ScaledClock, VirtualClock
 from edgeagent.buses import Buses
+from edgeagent.buses.fake import FakeDevice
 from edgeagent.buses.fake.port import FakePort
 from edgeagent.errors import ConfigFault, DeviceFault, DeviceGone
 from edgeagent.records import NS_PER_S, Block
@@ -449,3 +450,16 @@ def test_the_layout_has_the_channels_and_the_stated_rate() -> None:
         20.0,
         [("current", "A"), ("temperature", "degC")],
     )
+
+
+def test_without_a_stated_rate_it_is_measured() -> None:
+    clock = VirtualClock(NS_PER_S)
+    options = Options(port="fake:printer", channels=TWO, fake=FakeDevice(rate=8.0))
+    sensor = build("press", options, Context(clock, Buses(clock)))
+    sensor.open()
+    assert sensor.counters()["measured_hz"] == 0
+    while clock.now_ns() < 11 * NS_PER_S:
+        clock.sleep_s(max(sensor.due_ns() - clock.now_ns(), 0) / NS_PER_S)
+        sensor.read()
+    assert sensor.counters()["measured_hz"] == pytest.approx(8.0, rel=0.02)
+    assert "true_rate_hz" not in sensor.counters(), "there is none to be held against it"
