@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from edgeagent.records import Float32Array
 
 _CAUSES = (
-    "Usual causes: mean and std in bundle.yaml are not the model's, the model and golden.npz come from two trainings, "
-    "or the runtime computes this model wrongly"
+    "Usual causes: mean and std in bundle.yaml are not the model's, it was quantized otherwise than golden.npz or is "
+    "of another training, a delegate's library does not fit the model or the runtime, or the runtime not this NumPy"
 )
 
 

@@ -93,6 +93,18 @@ def test_all_faults_come_together_each_with_its_place(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("inference: {threads: 0}", "inference.threads"),
+        ("models: {m: {bundle: activity, threads: 0}}", "models.m.threads"),
+    ],
+)
+def test_zero_threads_are_a_fault(tmp_path: Path, text: str, where: str) -> None:
+    (fault,) = said(tmp_path, f"device: {{id: press-07}}\n{text}\n")
+    assert f"{where}: does not fit, found '0', expected a whole number from 1 to 16 or auto" in fault
+
+
 def test_only_a_syntax_error_stands_alone(tmp_path: Path) -> None:
     text = "device: {id: press-07}\nheath: {}\nsensors:\n\timu: {}\n"
     (only,) = said(tmp_path, text)

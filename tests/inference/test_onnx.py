@@ -22,9 +22,10 @@ from edgeagent.inference.faults import AcceleratorFault
 from edgeagent.inference.inline import Inline
 from edgeagent.inference.onnx import OnnxModel
 from edgeagent.inference.supervisor import Supervisor
-from edgeagent.inference.tensors import Signature
+from edgeagent.inference.tensors import Signature, State
 
 WINDOW = windows(1)[0]
+GRAPH_OF_2_GB = b"\x3a\xff\xff\xff\xff\x07"  # the field of the graph, and its length as a varint
 
 
 @pytest.fixture(params=[Supervisor, Inline])
@@ -68,12 +69,23 @@ def test_free_dimensions_get_their_size_from_the_bundle() -> None:
     assert one.predict(values).scores.tolist() == values.reshape(-1).tolist()
 
 
+def test_a_state_that_comes_out_goes_in_with_the_next_window() -> None:
+    numbers = [Value(name, FLOAT, (1, 2)) for name in ("x", "h", "y", "h_next")]
+    nodes = [Node("Add", ["x", "h"], ["y"]), Node("Identity", ["y"], ["h_next"])]
+    signature = plain(1, 2)._replace(states=[State("h", "h_next", 2)])
+    one = OnnxModel(model(nodes, numbers[:2], numbers[2:]), signature, 1)
+    first = one.predict(np.array([[1, 10]], np.float32))
+    second = one.predict(np.array([[1, 10]], np.float32), first.state)
+    assert (first.scores.tolist(), second.scores.tolist()) == ([1, 10], [2, 20])
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
         (b"", "cannot load the model"),
         (qdq_classifier()[:200], "cannot load the model"),
         (np.random.default_rng(1).bytes(900), "cannot load the model"),
+        (GRAPH_OF_2_GB + qdq_classifier(), "cannot load the model"),
         (classifier(), "cannot load the model"),
         (
             model(
@@ -90,6 +102,10 @@ def test_free_dimensions_get_their_size_from_the_bundle() -> None:
             passing(Value("x", FLOAT, (1, 4, 3)), Value("z", FLOAT, (1,))),
             "inputs are x, z, the bundle's not named",
         ),
+    ],
+    ids=[
+        *("zero length", "truncated", "random", "huge header", "another format", "unsupported op"),
+        *("int8 without a scale", "int64 without a scale", "another shape", "two inputs"),
     ],
 )
 def test_what_is_no_model_for_this_runtime_is_refused_in_words(data: bytes, says: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flatmodel import ADD, FLOAT32, INT8, RESHAPE, SVDF, Op, Tensor, model
+from flatmodel import ADD, FLOAT32, INT8, RESHAPE, SVDF, Op, Tensor, model, passing
 from flatmodel import INT32 as INDEX
 
 from edgeagent.agent.clock import RealClock, VirtualClock
@@ -21,6 +21,8 @@ from edgeagent.inference.checkup import check_bundle
 from edgeagent.inference.engine import ModelEngine
 from edgeagent.inference.inline import Inline
 from edgeagent.inference.supervisor import Supervisor
+from edgeagent.inference.tensors import Signature, State
+from edgeagent.inference.tflite import TfliteModel, find_runtime
 from edgeagent.records import Float32Array
 from edgeagent.timebase import Clock
 
@@ -125,6 +127,16 @@ def test_an_int8_state_comes_back_as_it_went_to_the_last_step(kind: Any, tmp_pat
         values = np.array([[0.25, 1.0]], np.float32)
         sums = asked(engine, *[("a", n) for n in range(1, 101)], values=values)
         assert sums == [0.25 * n for n in range(1, 101)]
+
+
+def test_each_of_several_states_goes_back_to_its_own_input() -> None:
+    """The model hands all on as it is, and each of the two is what the other takes next."""
+    data = passing(*[Tensor((1, size), FLOAT32) for size in (2, 3, 3)])
+    swapped = [State("t1", "t5", 3), State("t2", "t4", 3)]
+    signature = Signature(1, 2, 2, [0.0] * 2, [1.0] * 2, states=swapped)
+    one = TfliteModel(find_runtime(), data, signature)
+    scored = one.predict(ONE, np.array([1, 2, 3, 4, 5, 6], np.float32))
+    assert (scored.scores.tolist(), scored.state.tolist()) == ([1, 1], [4, 5, 6, 1, 2, 3])
 
 
 def test_variables_of_the_model_go_on_in_a_stream_and_are_reset_by_a_gap(kind: Any, tmp_path: Path) -> None:
