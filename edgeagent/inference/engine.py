@@ -447,7 +447,7 @@ class ModelEngine(ABC):
             raise Bug(
                 f"a window of shape {values.shape} for model {self.bundle.name}, which takes {self._shape}"
             )
-        if np.count_nonzero(np.isfinite(values)) < values.size:  # .all() takes 1.2 us more
+        if False in np.isfinite(values).tobytes():  # .all() takes four times as long
             raise InferenceFault("a channel of the window has no sample at all, or one that is infinite")
 
 
