@@ -166,7 +166,8 @@ class ModelEngine(ABC):
     ) -> Answer:
         if isinstance(values, tuple):
             values = self._seen(values)
-        self._refuse_unfit(values)
+        else:
+            self._refuse_unfit(values)
         with self._lock:
             if self._running is None:
                 self._refuse_unless_due()
