@@ -66,7 +66,7 @@ class WriterLoop:
         self._writer, self._clock, self._committed = writer, clock, committed
         self._card_per_day_bytes = card_per_day_bytes
         self._queue: queue.SimpleQueue[Sequence[Draft] | _Call | None] = queue.SimpleQueue()
-        self._put = self._taken = 0
+        self._put = self._taken = self._damage_told = 0
         self.counters: Counters | None = None
         """The outbox's, as the last step left them."""
         self.pace = Pace()
@@ -139,9 +139,19 @@ class WriterLoop:
             return  # what came together is committed together
         before = self._writer.waiting
         self._writer.step(now_ns, self._clock.wall())
+        self._tell_damage()
         self._count()
         if before and not self._writer.waiting:
             self._committed()
+
+    def _tell_damage(self) -> None:
+        for aside in self._writer.set_aside[self._damage_told :]:
+            self._damage_told += 1
+            log.error(
+                "the outbox was damaged (%s): it is kept as %s, what can be read of it is queued again",
+                aside.reason,
+                aside.path,
+            )
 
     def _count(self) -> None:
         now_ns = self._clock.now_ns()
