@@ -61,6 +61,13 @@ def test_a_baud_rate_that_lacks_a_digit_is_warned_of(
     assert "warning: sensors.one.baud: " in capsys.readouterr().out
 
 
+def test_a_baud_rate_of_nothing_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sensor = "driver: bridge, port: /dev/serial/by-id/a, baud: 0"
+    path = write(tmp_path, f"device: {{id: unit-1}}\nsensors: {{one: {{{sensor}}}}}\n")
+    assert main(["check", path]) == FAULTS
+    assert "sensors.one.baud" in capsys.readouterr().out
+
+
 TEXT = "device: {id: unit-1}\nsensors: {press: {driver: serial_text, port: /dev/serial/by-id/a, %s}}\n"
 
 
