@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
@@ -40,6 +41,14 @@ class Moment(NamedTuple):
     over: bool
 
 
+def _free_port() -> int:
+    """One that no connection is given while the collector is away: Linux takes those from 32768 on."""
+    for port in secrets.SystemRandom().sample(range(20_000, 32_000), 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise Fault("found no free port", where="127.0.0.1", expected="one of 20000 to 31999")
+
+
 class Scene:
     """Everything that the demo starts, and its script.
 
@@ -67,8 +76,9 @@ class Scene:
         (self.folder / "token").write_text(secrets.token_urlsafe(24))
         self._logs: IO[bytes] = (self.folder / "log.txt").open("wb")
         self._board.enter_context(board_at(self.folder / "board", self._clock, self._logs))
-        self._port = 0
+        self._port = _free_port()
         self._start_collector()
+        self._await_collector()
         self._write_config()
         self._start_agent(self._seconds)
         return self
@@ -170,7 +180,7 @@ class Scene:
         )
 
     def _start_collector(self) -> None:
-        """The first time on any free port, then on that one again."""
+        """Always on the same port."""
         command = ["collector", "--data", str(self.dataset), "--port", str(self._port)]
         self._collector = subprocess.Popen(
             [sys.executable, "-m", "edgeagent", *command, "--token-file", str(self.folder / "token")],
@@ -180,14 +190,14 @@ class Scene:
             text=True,
             start_new_session=True,
         )
-        if not self._port:
-            assert self._collector.stdout is not None
-            line = self._collector.stdout.readline()
-            if not line.startswith(_PORT_LINE):
-                raise Fault(
-                    "the collector did not start", where=str(self.folder / "log.txt"), hint=self._last_words()
-                )
-            self._port = int(line.split()[1].rsplit(":", 1)[1].rstrip("/"))
+
+    def _await_collector(self) -> None:
+        assert self._collector is not None
+        assert self._collector.stdout is not None
+        if not self._collector.stdout.readline().startswith(_PORT_LINE):
+            raise Fault(
+                "the collector did not start", where=str(self.folder / "log.txt"), hint=self._last_words()
+            )
 
     def _stop_collector(self) -> None:
         if self._collector is not None:

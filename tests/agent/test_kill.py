@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import re
 import signal
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from agents import COUNTER, Running, Site, process, running, scaled, wait_for
+from agents import COUNTER, Running, Site, process, running, scaled
+from stores import low_port
 
 from edgeagent.collector.dataset import count_ids
 
@@ -26,10 +26,7 @@ def until_made(agent: Running, count: int) -> None:
 def test_after_twenty_kills_made_is_delivered_is_in_the_dataset(tmp_path: Path) -> None:
     dice = random.Random(7)
     site, dataset = Site(tmp_path), tmp_path / "dataset"
-    with ExitStack() as first:
-        collector = first.enter_context(process(site, "collector", "--data", dataset, "--port", 0))
-        wait_for(lambda: "collector: " in collector.printed)
-        port = re.findall(r"http://127.0.0.1:(\d+)", collector.printed)[0]
+    port = low_port()
     receive = ("collector", "--data", dataset, "--port", port)
     site.write(COUNTER, f"upstream: {{fleet: {{http: {{url: 'http://127.0.0.1:{port}'}}}}}}")
 

@@ -28,7 +28,7 @@ class ObjectStore:
     """A server that is up from the constructor on, with a bucket in it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, _low_port()
+        self.folder, self.port = folder, low_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "store.log"
         self.start()
@@ -89,7 +89,7 @@ class Seaweed(ObjectStore):
         everything = ["Admin", "Read", "Write", "List", "Tagging"]
         agent = {"name": "agent", "credentials": keys, "actions": everything}
         anybody = {"name": "anonymous", "actions": everything}
-        self._ports = [f"-{part}.port={_low_port()}" for part in ("master", "volume", "filer")]
+        self._ports = [f"-{part}.port={low_port()}" for part in ("master", "volume", "filer")]
         (folder / "s3.json").write_text(json.dumps({"identities": [agent, anybody]}))
         (folder / "data").mkdir()
         super().__init__(folder)
@@ -121,7 +121,7 @@ class Moto(ObjectStore):
         return [str(_PROGRAMS / "moto_server"), "-H", "127.0.0.1", "-p", str(self.port)]
 
 
-def _low_port() -> int:
+def low_port() -> int:
     """SeaweedFS takes the one that is 10,000 higher too: both below those that the kernel gives to connections."""
     while True:
         port = random.randrange(11_000, 22_000)
