@@ -131,10 +131,10 @@ def _told(found: dict[str, Any], config: Config) -> Iterator[str]:
 
 
 def _trade(flush_s: float) -> str:
-    """What the other choice would be, by `make bench ARGS=wear`: 9.7, 3.9 and 2.7 bytes written for a byte."""
+    """What the other choice would be, by `make bench ARGS=wear`: 8.9, 2.9 and 1.6 bytes written for a byte."""
     if flush_s >= 5:
         return "The card is written to least so."
-    return "With `outbox: {flush: 5 s}` about a third less is written to the card."
+    return "With `outbox: {flush: 5 s}` about half as much is written to the card."
 
 
 def _size(size_bytes: float) -> str:

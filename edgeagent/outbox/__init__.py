@@ -2,11 +2,12 @@
 
     outbox.py   Outbox   the queue: one SQLite file, one transaction a step
     files.py             opening that file: made whole or not at all, set aside if it is damaged
+    parcels.py  Parcels  a row of it: records that lie together, and how they are taken apart
     routes.py   Routes   who waits for what
     blobs.py    Blobs    large records as files
     room.py     Room     eviction by worth, when room is short
     expiry.py   Expiry   what has become too old is given up
-    damaged.py           what can be read of a file that was set aside, row by row
+    damaged.py           what can be read of a file that was set aside, page by page
     salvage.py  Salvage  queues it again
     dispatch.py Dispatch what leaves, in which order, and what becomes of it
     desk.py     Desk     what the command line asks

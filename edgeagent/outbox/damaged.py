@@ -1,4 +1,4 @@
-"""What can still be read of a damaged outbox: row by row, from each page that holds some.
+"""What can still be read of a damaged outbox: parcel by parcel, from each page on which some begin.
 
 What spoils a file seldom spoils all of it, but SQLite finds a row only from the root down. So the pages are read
 one by one (https://www.sqlite.org/fileformat2.html), as the log beside them left them, and a row counts if it
@@ -10,11 +10,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from edgeagent.outbox.files import PAGE_BYTES
-from edgeagent.outbox.room import PRIORITY_SHIFT
-from edgeagent.records import Priority
+from edgeagent.outbox.parcels import PRIORITY_SHIFT, find_records
+from edgeagent.records import Kind, Priority
 
 _LEAF = 0x0D
 _LOCAL_BYTES = PAGE_BYTES - 35  # a longer row continues on other pages
@@ -23,14 +23,14 @@ _CHAIN_BYTES = PAGE_BYTES - 4
 _LONGEST_ROW_BYTES = 200_000_000
 _INTEGER_BYTES = (0, 1, 2, 3, 4, 6, 8)
 _FRAME_BYTES = 24 + PAGE_BYTES
-_RECORD_COLUMNS, _PAYLOAD, _FILE = 6, 4, 5
+_KINDS = [kind.encode() for kind in get_args(Kind)]
 
 
 class Found(NamedTuple):
-    """A row that could be read: its number, its payload and, of a large record, the file that holds it."""
+    """A parcel that could be read: its row, what looks like its records, and the file that holds a large one."""
 
     row: int
-    payload: bytes
+    records: list[bytes]
     file: str | None
 
 
@@ -52,7 +52,7 @@ class DamagedFile:
             self._log.close()
 
     def rows(self, page: int) -> Iterator[Found]:
-        """The rows of table `record` that begin on a page; pages are counted from 1."""
+        """The parcels that begin on a page; pages are counted from 1."""
         content = self._page(page)
         if page in self._free or content[:1] != bytes([_LEAF]):
             return
@@ -67,12 +67,11 @@ class DamagedFile:
         """The row at a place of a page, if it is one of table `record`."""
         size, at = _varint(page, at)
         row, at = _varint(page, at)
-        columns = _columns(self._row(page, at, size))
-        if len(columns) != _RECORD_COLUMNS or row >> PRIORITY_SHIFT not in list(Priority):
+        if row >> PRIORITY_SHIFT not in list(Priority):
             return
-        payload, file = columns[_PAYLOAD], columns[_FILE]
-        if payload:
-            yield Found(row, payload, file.decode() if file else None)
+        _, kind, _, _, payload, file, *_ = _columns(self._row(page, at, size))
+        if kind in _KINDS and payload:
+            yield Found(row, find_records(payload), file.decode() if file else None)
 
     def _row(self, page: bytes, at: int, size: int) -> bytes:
         """All bytes of a row, also those on other pages."""

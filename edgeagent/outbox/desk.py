@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
 
 import msgspec
 
 from edgeagent.outbox.blobs import Blobs
 from edgeagent.outbox.counts import Counts
-from edgeagent.outbox.room import PRIORITY_SHIFT
+from edgeagent.outbox.parcels import PARCEL_RECORDS, Parcel, Parcels, Queued, rows_of, stratum
 from edgeagent.outbox.routes import UNCLAIMED, Routes
 from edgeagent.records import Priority
 
@@ -43,9 +44,8 @@ class Desk:
     """Reads, and, inside the outbox's transaction, changes.
 
     Args:
-        in_flight: The rows that are on their way; they are not touched.
+        in_flight: The rows of the records that are on their way; they are not touched.
         new_row: Gives a row of a priority.
-        id_of: A record's id from its payload.
     """
 
     def __init__(
@@ -54,32 +54,30 @@ class Desk:
         counts: Counts,
         routes: Routes,
         blobs: Blobs,
+        parcels: Parcels,
         *,
         in_flight: Callable[[], Collection[int]],
         new_row: Callable[[Priority], int],
-        id_of: Callable[[bytes, int], str],
     ) -> None:
         self._db, self._counts, self._routes, self._blobs = db, counts, routes, blobs
-        self._in_flight, self._new_row, self._id_of = in_flight, new_row, id_of
+        self._parcels, self._in_flight, self._new_row = parcels, in_flight, new_row
 
     # --- reading ----------------------------------------------------------------------------------------
 
     def waiting(self, limit: int, kind: str | None = None) -> list[Listed]:
         """The first of what waits, in the order in which it is sent."""
-        query = """SELECT row, kind, waiting, payload, file FROM record
-            WHERE row >= ? AND row < ? AND (kind = ? OR ? IS NULL) ORDER BY row LIMIT ?"""
-        listed: list[Listed] = []
+        listed = (self._listed(parcel, one) for parcel in self._in_order(kind) for one in parcel.unpack())
+        return list(islice(listed, limit))
+
+    def _in_order(self, kind: str | None) -> Iterator[Parcel]:
         for priority in sorted(Priority, reverse=True):
-            span = (priority << PRIORITY_SHIFT, (priority + 1) << PRIORITY_SHIFT)
-            for row, its_kind, mask, payload, file in self._db.execute(
-                query, (*span, kind, kind, limit - len(listed))
-            ):
-                size = self._blobs.size(file) if file else len(payload)
-                names = self._routes.names(mask)
-                listed.append(
-                    Listed(row, self._id_of(payload, row), its_kind, priority.name.lower(), size, names)
-                )
-        return listed
+            condition = "row >= ? AND row < ? AND (kind = ? OR ? IS NULL) ORDER BY row"
+            yield from self._parcels.read(condition, *rows_of(priority), kind, kind)
+
+    def _listed(self, parcel: Parcel, one: Queued) -> Listed:
+        size = self._blobs.size(parcel.file) if parcel.file else len(one.payload)
+        names = self._routes.names(parcel.waiting)
+        return Listed(one.row, one.id, parcel.kind, stratum(one.row), size, names)
 
     def refused(self) -> list[Refused]:
         """The newest records that an upstream refused, oldest first."""
@@ -88,25 +86,26 @@ class Desk:
 
     def find(self, record_id: str) -> bytes | None:
         """A record by its id, whether it waits or was refused."""
-        for table in ("record", "quarantine"):
-            query = f"SELECT payload, file FROM {table} WHERE instr(payload, CAST(? AS BLOB))"  # noqa: S608
-            for payload, file in self._db.execute(query, (record_id,)):
-                if self._id_of(payload, 0) == record_id:
-                    return self._whole(payload, file)
-        return None
+        for parcel in self._parcels.read("instr(payload, CAST(? AS BLOB))", record_id):
+            for one in self._parcels.whole(parcel):
+                if one.id == record_id:
+                    return one.payload or parcel.payload
+        query = "SELECT payload, file FROM quarantine WHERE id = ?"
+        refused = self._db.execute(query, (record_id,)).fetchone()
+        return self._whole(*refused) if refused else None
 
     def page(self, after: int, max_bytes: int) -> list[tuple[int, bytes]]:
-        """The rows after one, least worth first, until there are so many bytes; at least one if there is any."""
-        query = "SELECT row, payload, file FROM record WHERE row > ? ORDER BY row"
-        rows: list[tuple[int, bytes]] = []
+        """The records after a row, least worth first, until there are so many bytes; at least one if there is any."""
+        found: list[tuple[int, bytes]] = []
         room_bytes = max_bytes
-        for row, payload, file in self._db.execute(query, (after,)):
-            whole = self._whole(payload, file)
-            room_bytes -= len(whole)
-            if rows and room_bytes < 0:
-                break
-            rows.append((row, whole))
-        return rows
+        for parcel in self._parcels.read("row > ? ORDER BY row", after - PARCEL_RECORDS):
+            for one in self._parcels.whole(parcel):
+                if one.row > after:
+                    room_bytes -= len(one.payload)
+                    if found and room_bytes < 0:
+                        return found
+                    found.append((one.row, one.payload))
+        return found
 
     def _whole(self, payload: bytes, file: str | None) -> bytes:
         return (file and self._blobs.read(file)) or payload
@@ -119,8 +118,8 @@ class Desk:
         refused = self._db.execute(query).fetchall()
         for kind, upstream, payload, file in refused:
             mask = self._routes.bit(upstream) if upstream in list(self._routes) else UNCLAIMED
-            values = (self._new_row(_priority(self._whole(payload, file))), kind, mask, payload, file)
-            self._db.execute("INSERT INTO record VALUES (?, ?, ?, 0, ?, ?)", values)
+            row = self._new_row(_priority(self._whole(payload, file)))
+            self._parcels.add([Parcel(row, kind, mask, 0, payload, file, 1)])
             for name in ("", upstream):
                 self._counts.add("rejected", kind, name, -1)
             for name in ("", *self._routes.names(mask)):
@@ -130,16 +129,14 @@ class Desk:
     def purge(self, kind: str | None) -> Counter[str]:
         """Delete what waits, of one kind or all, and say how many of each that were."""
         deleted: Counter[str] = Counter()
-        in_flight = self._in_flight()
-        rows = self._db.execute(
-            "SELECT row, kind, waiting, file FROM record WHERE kind = ? OR ? IS NULL", (kind, kind)
-        ).fetchall()
-        gone = [row for row in rows if row[0] not in in_flight]
-        self._db.executemany("DELETE FROM record WHERE row = ?", [(row,) for row, *_ in gone])
-        for _, its_kind, mask, _ in gone:
-            deleted[its_kind] += 1
-            self._routes.give_up(its_kind, mask)
-        self._blobs.release(file for *_, file in gone)
+        staying = set(self._parcels.apart(self._in_flight()))
+        query = "SELECT row, kind, waiting, n FROM record WHERE kind = ? OR ? IS NULL"
+        rows = self._db.execute(query, (kind, kind)).fetchall()
+        gone = [row for row in rows if row[0] not in staying]
+        self._parcels.delete([row for row, *_ in gone])
+        for _, its_kind, mask, n in gone:
+            deleted[its_kind] += n
+            self._routes.give_up(its_kind, mask, n)
         return deleted
 
     def forget(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
@@ -10,23 +9,20 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgeagent.outbox.blobs import Blobs
-from edgeagent.outbox.dispatch import rows_of
-from edgeagent.outbox.room import stratum
+from edgeagent.outbox.parcels import Parcels, Queued, rows_of, stratum
 from edgeagent.outbox.routes import Routes
 from edgeagent.records import NS_PER_S, Draft, Kind, Priority
 from edgeagent.timebase import Wall
 
-_ROWS_A_STEP = 2000
+_RECORDS_A_STEP = 2000
 
 
 class Old(NamedTuple):
-    """A row that has waited for too long."""
+    """A record that has waited for too long."""
 
     row: int
     kind: str
     waiting: int
-    file: str | None
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -46,15 +42,13 @@ class Expiry:
         most_s: By kind, the age at which a record is given up; a kind that is not in it never is.
     """
 
-    def __init__(
-        self, db: sqlite3.Connection, routes: Routes, blobs: Blobs, boot_id: str, most_s: Mapping[Kind, float]
-    ) -> None:
-        self._db, self._routes, self._blobs, self._boot_id = db, routes, blobs, boot_id
+    def __init__(self, parcels: Parcels, routes: Routes, boot_id: str, most_s: Mapping[Kind, float]) -> None:
+        self._parcels, self._routes, self._boot_id = parcels, routes, boot_id
         self._most_ns = {kind: round(s * NS_PER_S) for kind, s in most_s.items()}
         self._first: dict[tuple[Priority, Kind], int] = {}
 
     def find(self, now_ns: int, wall: Wall, in_flight: Collection[int]) -> list[Old]:
-        """The oldest rows that are too old; not all at once."""
+        """The oldest records that are too old; not all at once."""
         return [
             old
             for priority in Priority
@@ -63,37 +57,37 @@ class Expiry:
             if old.row not in in_flight
         ]
 
-    def give_up(self, rows: Collection[Old], mono_ns: int) -> Draft:
+    def give_up(self, records: Collection[Old], mono_ns: int) -> Draft:
         """Delete them; the gap record's draft."""
         strata: dict[str, Counter[str]] = {}
-        for old in rows:
+        for old in records:
             strata.setdefault(stratum(old.row), Counter())[old.kind] += 1
-            self._routes.give_up(old.kind, old.waiting)
-        self._db.executemany("DELETE FROM record WHERE row = ?", [(old.row,) for old in rows])
-        self._blobs.release(old.file for old in rows)
+            self._routes.give_up(old.kind, old.waiting, 1)
+        self._parcels.delete(self._parcels.apart([old.row for old in records]))
         body = {
             "type": "expired",
-            "records": len(rows),
+            "records": len(records),
             "strata": {name: dict(kinds) for name, kinds in strata.items()},
         }
         return Draft("gap", mono_ns, Priority.EVENT, body)
 
     def _find(self, priority: Priority, kind: Kind, now_ns: int, most_ns: int, wall: Wall) -> Iterator[Old]:
-        """Rows are in the order of age, so the first that is young ends the search, and the next begins with it."""
+        """Records are in the order of age, so the first that is young ends the search, and the next begins with it."""
         first, end = rows_of(priority)
-        query = """SELECT row, waiting, payload, file FROM record
-            WHERE row >= ? AND row < ? AND kind = ? ORDER BY row LIMIT ?"""
-        rows = self._db.execute(query, (self._first.get((priority, kind), first), end, kind, _ROWS_A_STEP))
-        for row, waiting, payload, file in rows:
-            self._first[priority, kind] = row
-            if self._age_ns((file and self._blobs.read(file)) or payload, now_ns, wall) <= most_ns:
-                return
-            yield Old(row, kind, waiting, file)
+        first = self._first.get((priority, kind), first)
+        condition, looked_at = "row >= ? AND row < ? AND kind = ? ORDER BY row", 0
+        for parcel in self._parcels.read(condition, first, end, kind):
+            self._first[priority, kind] = parcel.row
+            for queued in self._parcels.whole(parcel):
+                if looked_at == _RECORDS_A_STEP or self._age_ns(queued, now_ns, wall) <= most_ns:
+                    return
+                looked_at += 1
+                yield Old(queued.row, kind, parcel.waiting)
 
-    def _age_ns(self, payload: bytes, now_ns: int, wall: Wall) -> int:
+    def _age_ns(self, queued: Queued, now_ns: int, wall: Wall) -> int:
         """Of a record of an earlier boot, without a time or a clock to hold it against, it is this boot's at least."""
         try:
-            head = _decode(payload)
+            head = _decode(queued.payload)
             if head.boot_id == self._boot_id:
                 return now_ns - head.mono_ns
             if head.time is not None and wall.synced:

@@ -13,7 +13,7 @@ from edgeagent.errors import StorageFault
 
 NAME = "outbox.db"
 DAMAGED = "outbox.damaged-*.db"
-SCHEMA = 1
+SCHEMA = 2
 PAGE_BYTES = 4096
 _CHECK_BYTES = 64_000_000  # a larger file is checked page by page, as it is read: start-up must be quick
 _CHUNK_BYTES = 1 << 20
@@ -21,12 +21,12 @@ _COMPANIONS = ("-wal", "-shm", "-journal")
 
 # `row` is priority << 48 | number: the table itself is in order of worth, then of age, so that taking,
 # eviction and insertion need no index, and no wall clock. `waiting` is a mask of upstreams; bit 0 says that
-# no upstream was configured when the record was made. `file` names what holds a large record (blobs.py): the
-# payload then is its id alone.
+# no upstream was configured when the records were made. `n` records lie in the payload (parcels.py), and have the
+# numbers from `row` on. `file` names what holds a large record (blobs.py): the payload then is its id alone.
 _TABLES = (
     """CREATE TABLE record (
   row INTEGER PRIMARY KEY, kind TEXT NOT NULL, waiting INTEGER NOT NULL, accepted INTEGER NOT NULL,
-  payload BLOB NOT NULL, file TEXT
+  payload BLOB NOT NULL, file TEXT, n INTEGER NOT NULL DEFAULT 1
 ) STRICT""",
     "CREATE INDEX record_file ON record (file) WHERE file IS NOT NULL",
     "CREATE TABLE upstream (bit INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT",
@@ -39,6 +39,8 @@ _TABLES = (
   payload BLOB NOT NULL, file TEXT
 ) STRICT""",
 )
+
+_N = "n INTEGER NOT NULL DEFAULT 1"  # schema 1 had a record a row, and this column not
 
 
 class SetAside(NamedTuple):
@@ -190,6 +192,8 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA journal_size_limit = 4000000")
+        db.execute("PRAGMA secure_delete = FAST")  # what is free need not be written once more, as zeros
+        _upgrade(db)
     except BaseException as e:
         db.close()
         # UnicodeDecodeError: SQLite quotes an altered table definition; ERROR: a format that it does not know.
@@ -218,16 +222,34 @@ def _write_anew(log: Path) -> None:
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
+    """Whether it is an outbox, of this schema or the one before, and sound."""
     (schema,) = db.execute("PRAGMA user_version").fetchone()
-    if schema != SCHEMA:
+    if schema not in (SCHEMA, SCHEMA - 1):
         raise _Damaged(f"it has schema {schema}, this edgeagent reads {SCHEMA}")
-    tables = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")}
-    if tables != set(_TABLES):
+    tables = {_bare(sql) for (sql,) in db.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")}
+    added = "" if schema == SCHEMA else f", {_N}"
+    if tables != {_bare(table.replace(added, "")) for table in _TABLES}:
         raise _Damaged("its tables are not those of an outbox")
     if path.stat().st_size <= _CHECK_BYTES:
         (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise _Damaged(verdict)
+
+
+def _bare(sql: str) -> str:
+    """Without white space: SQLite leaves some where a column has been added."""
+    return "".join(sql.split())
+
+
+def _upgrade(db: sqlite3.Connection) -> None:
+    """From schema 1. No row is written anew: each is a parcel of one record."""
+    (schema,) = db.execute("PRAGMA user_version").fetchone()
+    if schema == SCHEMA:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    db.execute(f"ALTER TABLE record ADD COLUMN {_N}")
+    db.execute(f"PRAGMA user_version = {SCHEMA}")
+    db.execute("COMMIT")
 
 
 def _set_aside_companions(path: Path) -> SetAside | None:

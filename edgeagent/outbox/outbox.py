@@ -9,7 +9,8 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from operator import attrgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -20,9 +21,10 @@ from edgeagent.errors import Bug, StorageFault
 from edgeagent.outbox.blobs import LARGE_BYTES, Blobs
 from edgeagent.outbox.counts import Counters, Counts
 from edgeagent.outbox.desk import Desk, Refused
-from edgeagent.outbox.dispatch import Accepts, Arrived, Dispatch, Queued, id_of, rows_of
+from edgeagent.outbox.dispatch import Accepts, Arrived, Dispatch
 from edgeagent.outbox.expiry import Expiry
 from edgeagent.outbox.files import DAMAGED, NAME, fault, is_damage, open_database, set_aside
+from edgeagent.outbox.parcels import Parcel, Parcels, Queued, id_of, pack, parcelled, rows_of
 from edgeagent.outbox.room import Limit, Room
 from edgeagent.outbox.routes import NONE, Kinds, Routes
 from edgeagent.outbox.salvage import Salvage, Salvaged, unread
@@ -38,8 +40,6 @@ NEVER: Mapping[Kind, float] = MappingProxyType({})
 _SENT = "sent bytes"  # a counter a link and month
 _UNWRITTEN_BYTES = 100_000  # so many may go over the links before they are counted on the disk
 
-
-_Row = tuple[int, Kind, int, bytes]  # row, kind, mask of those who wait, payload
 _KIND = attrgetter("kind")
 
 
@@ -86,21 +86,26 @@ class Outbox:
                 self._counts = Counts(self._db)
                 self._blobs = Blobs(self._db, folder, keep=bool(unread(folder)))
                 self._routes = Routes(self._db, self._counts, self._blobs)
-                self._room = Room(self._db, self._routes, self._blobs, folder, max_bytes, keep_free_bytes)
-                self._expiry = Expiry(self._db, self._routes, self._blobs, boot_id, expire_s)
+                self._parcels = Parcels(self._db, self._blobs)
+                self._room = Room(
+                    self._db, self._routes, self._blobs, self._parcels, folder, max_bytes, keep_free_bytes
+                )
+                self._expiry = Expiry(self._parcels, self._routes, boot_id, expire_s)
                 self._salvage = Salvage(
-                    self._db, self._counts, self._routes, self._blobs, folder, self._new_row
+                    self._counts, self._routes, self._blobs, self._parcels, folder, self._new_row
                 )
                 self._next_row = self._first_free_rows()
-                self._dispatch = Dispatch(self._db, self._counts, self._routes, self._blobs, self._next_row)
+                self._dispatch = Dispatch(
+                    self._db, self._counts, self._routes, self._blobs, self._parcels, self._next_row
+                )
                 self._desk = Desk(
                     self._db,
                     self._counts,
                     self._routes,
                     self._blobs,
+                    self._parcels,
                     in_flight=self._dispatch.in_flight,
                     new_row=self._new_row,
-                    id_of=id_of,
                 )
             self.next_seq = max(first_seq, self._counts.get("seq", upstream=run) + 1)
             self.route(upstreams, newest)
@@ -109,7 +114,7 @@ class Outbox:
             raise
 
     def _last_row(self, priority: Priority) -> int:
-        query = "SELECT row FROM record WHERE row >= ? AND row < ? ORDER BY row DESC LIMIT 1"
+        query = "SELECT row + n - 1 FROM record WHERE row >= ? AND row < ? ORDER BY row DESC LIMIT 1"
         first, end = rows_of(priority)
         found = self._db.execute(query, (first, end)).fetchone()
         return found[0] if found else first - 1
@@ -159,7 +164,7 @@ class Outbox:
         self._count_seq()
 
     def _make_room(self, limit: Limit, mono_ns: int, wall: Wall) -> None:
-        gap = self._room.make(limit, mono_ns, self._dispatch.in_flight())
+        gap = self._room.make(limit, mono_ns, self._dispatch.in_flight)
         if gap and self._routes.mask(gap.kind):
             self._insert([gap], wall)
 
@@ -181,34 +186,35 @@ class Outbox:
             raise Bug(f"a {draft.kind} record cannot be encoded: {e}") from e
 
     def _insert(self, drafts: Sequence[Draft], wall: Wall) -> None:
-        made = Counter(map(_KIND, drafts))
-        masks = {kind: self._routes.mask(kind) for kind in made}
-        rows: list[_Row] = []
-        large: list[_Row] = []
-        next_row, encode, large_bytes = self._next_row, self._record, self._large_bytes
-        for seq, draft in enumerate(drafts, self.next_seq):
-            kind, priority = draft.kind, draft.priority
-            row = next_row[priority]
-            next_row[priority] = row + 1
-            payload = encode(draft, seq, wall)
-            (rows if len(payload) < large_bytes else large).append((row, kind, masks[kind], payload))
+        """Drafts of one priority and kind that follow one another lie in parcels."""
+        encoded = [
+            (draft.priority, draft.kind, self._record(draft, seq, wall))
+            for seq, draft in enumerate(drafts, self.next_seq)
+        ]
         self.next_seq += len(drafts)
-        self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, NULL)", rows)
-        if large:
-            self._insert_large(large)
-        for kind, n in made.items():
+        encoded.sort(key=itemgetter(0))
+        self._parcels.add(
+            [
+                self._parcel(priority, kind, some)
+                for (priority, kind), alike in groupby(encoded, itemgetter(0, 1))
+                for some in parcelled((record for *_, record in alike), self._large_bytes)
+            ]
+        )
+        self._blobs.sync()
+        for kind, n in Counter(map(_KIND, drafts)).items():
             self._counts.add("made", kind, n=n)
-            for upstream in ("", *self._routes.names(masks[kind])):
+            for upstream in ("", *self._routes.names(self._routes.mask(kind))):
                 self._counts.add("waiting", kind, upstream, n)
 
-    def _insert_large(self, rows: list[_Row]) -> None:
-        """Their payloads into files first, durable before the rows are."""
-        named = [
-            (row, kind, mask, self._encode({"id": id_of(payload, row)}), self._blobs.put(payload))
-            for row, kind, mask, payload in rows
-        ]
-        self._blobs.sync()
-        self._db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, ?)", named)
+    def _parcel(self, priority: Priority, kind: Kind, records: list[bytes]) -> Parcel:
+        """With new rows. A large record goes into its file."""
+        row, n = self._next_row[priority], len(records)
+        self._next_row[priority] += n
+        payload, file = pack(records), None
+        if n == 1 and len(payload) >= self._large_bytes:
+            file = self._blobs.put(payload)
+            payload = self._encode({"id": id_of(payload)})
+        return Parcel(row, kind, self._routes.mask(kind), 0, payload, file, n)
 
     def _count_seq(self) -> None:
         """The run's last sequence number stands among the counters: same transaction, same page."""
@@ -263,7 +269,7 @@ class Outbox:
             with self._transaction():
                 self._dispatch.accepted(upstream, delivered)
                 self._dispatch.rejected(upstream, refused)
-        self._dispatch.land(upstream, [*delivered, *refused], kept)
+        self._dispatch.land(upstream, delivered.union(refused), kept)
 
     def arrived(
         self, upstream: str, after: int, accepted: Accepts, refused: Mapping[str, str]

@@ -5,24 +5,17 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
 from edgeagent.outbox.blobs import Blobs
+from edgeagent.outbox.parcels import Parcels, stratum
 from edgeagent.outbox.routes import Routes
 from edgeagent.records import Draft, Priority
 
-PRIORITY_SHIFT = 48
-"""A record's row is its priority, shifted by this, and a number that grows: rows are in order of worth and age."""
-
 FLOOR_BYTES = 4_000_000  # what may be used however little `keep_free` leaves: events have to wait somewhere
-_EVICT_ROWS = 1000
-
-
-def stratum(row: int) -> str:
-    """What a row is worth, in a word."""
-    return Priority(row >> PRIORITY_SHIFT).name.lower()
+_EVICT_PARCELS = 1000
 
 
 class Limit(NamedTuple):
@@ -46,11 +39,12 @@ class Room:
         db: sqlite3.Connection,
         routes: Routes,
         blobs: Blobs,
+        parcels: Parcels,
         folder: Path,
         max_bytes: int,
         keep_free_bytes: int,
     ) -> None:
-        self._db, self._routes, self._blobs = db, routes, blobs
+        self._db, self._routes, self._blobs, self._parcels = db, routes, blobs, parcels
         self._folder, self._max_bytes, self._keep_free_bytes = folder, max_bytes, keep_free_bytes
         self._page_bytes = self._pragma("page_size")
         self._pages = self._pragma("page_count")
@@ -71,11 +65,11 @@ class Room:
         allowed_bytes = max(now_bytes + spare_bytes, FLOOR_BYTES)
         return min(Limit(allowed_bytes, "keep_free"), Limit(self._max_bytes, "max_size"))
 
-    def make(self, limit: Limit, mono_ns: int, in_flight: Collection[int]) -> Draft | None:
+    def make(self, limit: Limit, mono_ns: int, in_flight: Callable[[], Collection[int]]) -> Draft | None:
         """Evict until the limit holds, inside the outbox's transaction, after its inserts: what has just come
         may be what is worth least. Returns the gap record's draft.
 
-        Rows in flight stay: an upstream may have them already.
+        Parcels of which a record is in flight stay: an upstream may have it already.
         """
         if self._all_bytes() <= limit.used_bytes or self.used_bytes() <= limit.used_bytes:
             return None
@@ -83,9 +77,10 @@ class Room:
         self._db.execute("DELETE FROM quarantine")
         self._blobs.release(file for (file,) in files)
         target_bytes = limit.used_bytes - limit.used_bytes // 64  # some in advance: one gap for many
+        flying = {row for row, _ in self._parcels.holding(in_flight())}
         strata: dict[str, Counter[str]] = {}
         while (excess_bytes := self.used_bytes() - target_bytes) > 0:
-            if not self._evict(excess_bytes, in_flight, strata):
+            if not self._evict(excess_bytes, flying, strata):
                 break
         if not strata:
             return None
@@ -97,24 +92,20 @@ class Room:
         }
         return Draft("gap", mono_ns, Priority.EVENT, body)
 
-    def _evict(self, excess_bytes: int, in_flight: Collection[int], strata: dict[str, Counter[str]]) -> bool:
-        query = "SELECT row, kind, waiting, length(payload), file FROM record ORDER BY row LIMIT ?"
-        victims, files = [], []
-        for row, kind, waiting, payload_bytes, file in self._db.execute(
-            query, (_EVICT_ROWS + len(in_flight),)
+    def _evict(self, excess_bytes: int, flying: Collection[int], strata: dict[str, Counter[str]]) -> bool:
+        query = "SELECT row, kind, waiting, length(payload), file, n FROM record ORDER BY row LIMIT ?"
+        victims = []
+        for row, kind, waiting, payload_bytes, file, n in self._db.execute(
+            query, (_EVICT_PARCELS + len(flying),)
         ):
             if excess_bytes <= 0:
                 break
-            if row not in in_flight:
-                excess_bytes -= payload_bytes
-                if file:
-                    excess_bytes -= self._blobs.size(file)
-                    files.append(file)
-                victims.append((row,))
-                strata.setdefault(stratum(row), Counter())[kind] += 1
-                self._routes.give_up(kind, waiting)
-        self._db.executemany("DELETE FROM record WHERE row = ?", victims)
-        self._blobs.release(files)
+            if row not in flying:
+                excess_bytes -= payload_bytes + (self._blobs.size(file) if file else 0)
+                victims.append(row)
+                strata.setdefault(stratum(row), Counter())[kind] += n
+                self._routes.give_up(kind, waiting, n)
+        self._parcels.delete(victims)
         return bool(victims)
 
     def _pragma(self, name: str) -> int:

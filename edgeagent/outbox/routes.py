@@ -47,11 +47,11 @@ class Routes:
     def names(self, mask: int) -> list[str]:
         return [name for name, bit in self._bits.items() if mask & bit]
 
-    def give_up(self, kind: str, mask: int) -> None:
-        """A record that these wait for is no more: count it, for each."""
+    def give_up(self, kind: str, mask: int, n: int) -> None:
+        """So many records that these wait for are no more: count them, for each."""
         for upstream in ("", *self.names(mask)):
-            self._counts.add("evicted", kind, upstream)
-            self._counts.add("waiting", kind, upstream, -1)
+            self._counts.add("evicted", kind, upstream, n)
+            self._counts.add("waiting", kind, upstream, -n)
 
     def filter(self, upstreams: Kinds) -> bool:
         """Take the kinds that each upstream wants, and say whether `change` has something to write."""
@@ -92,7 +92,7 @@ class Routes:
         self._db.execute("UPDATE record SET waiting = waiting & ~? WHERE waiting & ?", (bit, bit))
 
     def _count(self, condition: str, *values: int) -> list[tuple[str, int]]:
-        query = f"SELECT kind, count(*) FROM record WHERE {condition} GROUP BY kind"  # noqa: S608 (our own words)
+        query = f"SELECT kind, sum(n) FROM record WHERE {condition} GROUP BY kind"  # noqa: S608 (our own words)
         return self._db.execute(query, values).fetchall()
 
     def _wants(self, name: str, kind: str) -> bool:

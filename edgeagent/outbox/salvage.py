@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -11,8 +11,9 @@ import msgspec
 
 from edgeagent.outbox.blobs import Blobs
 from edgeagent.outbox.counts import Counts
-from edgeagent.outbox.damaged import DamagedFile
+from edgeagent.outbox.damaged import DamagedFile, Found
 from edgeagent.outbox.files import DAMAGED, companions
+from edgeagent.outbox.parcels import Parcel, Parcels, pack
 from edgeagent.outbox.routes import Routes
 from edgeagent.records import Kind, Priority, Record
 
@@ -48,15 +49,15 @@ class Salvage:
 
     def __init__(
         self,
-        db: sqlite3.Connection,
         counts: Counts,
         routes: Routes,
         blobs: Blobs,
+        parcels: Parcels,
         folder: Path,
         new_row: Callable[[Priority], int],
     ) -> None:
-        self._db, self._counts, self._routes, self._blobs = db, counts, routes, blobs
-        self._new_row = new_row
+        self._counts, self._routes, self._blobs = counts, routes, blobs
+        self._parcels, self._new_row = parcels, new_row
         self._files = unread(folder)
         self._open: DamagedFile | None = None
 
@@ -70,13 +71,13 @@ class Salvage:
         done = self._counts.get(_PAGES, upstream=file.name)
         end = min(done + _PAGES_A_STEP, damaged.pages)
         for page in range(done + 1, end + 1):
-            for row, payload, name in damaged.rows(page):
-                self._queue(file, self._blobs.read(name) if name else payload, name, row)
+            for found in damaged.rows(page):
+                self._queue(file, self._sound(found))
         self._counts.add(_PAGES, "", file.name, end - done)
         if end < damaged.pages:
             return False
         for name in self._blobs.unnamed():  # a large record whose row is lost speaks for itself
-            self._queue(file, self._blobs.read(name), name, None)
+            self._queue(file, self._alone(name))
         return True
 
     def finish(self) -> Salvaged:
@@ -93,28 +94,41 @@ class Salvage:
             self._open.close()
             self._open = None
 
-    def _queue(self, file: Path, payload: bytes | None, name: str | None, row: int | None) -> None:
-        record = _record(payload or b"")
-        if record is None:
-            return
-        taken = self._db.execute("SELECT payload FROM record WHERE row = ?", (row,)).fetchone()
-        stored = msgspec.msgpack.encode({"id": record.id}) if name else payload
-        if taken and taken[0] == stored:
-            return
-        if row is None or taken:
-            row = self._new_row(record.priority)
-        mask = self._routes.mask(record.kind)
-        if not mask:
-            return
-        self._db.execute(
-            "INSERT INTO record VALUES (?, ?, ?, 0, ?, ?)", (row, record.kind, mask, stored, name)
-        )
-        if name:
-            self._blobs.adopt(name)
-        self._counts.add(_RECORDS, record.kind, file.name)
-        self._counts.add("made", record.kind)
-        for upstream in ("", *self._routes.names(mask)):
-            self._counts.add("waiting", record.kind, upstream)
+    def _sound(self, found: Found) -> Iterator[Parcel]:
+        """What can be read of it and does not wait already, each record in its old place if that is free."""
+        held = self._parcels.held(range(found.row, found.row + len(found.records)))
+        for row, stored in enumerate(found.records, found.row):
+            record = _record(self._blobs.read(found.file) if found.file else stored)
+            if record and held.get(row) != stored:
+                free_row = self._new_row(record.priority) if row in held else row
+                yield self._parcel(free_row, record.kind, stored, found.file)
+
+    def _alone(self, name: str) -> Iterator[Parcel]:
+        """A file that no row names any more."""
+        if record := _record(self._blobs.read(name)):
+            stored = msgspec.msgpack.encode({"id": record.id})
+            yield self._parcel(self._new_row(record.priority), record.kind, stored, name)
+
+    def _parcel(self, row: int, kind: Kind, stored: bytes, name: str | None) -> Parcel:
+        return Parcel(row, kind, self._routes.mask(kind), 0, stored, name, 1)
+
+    def _queue(self, file: Path, records: Iterator[Parcel]) -> None:
+        wanted = [record for record in records if record.waiting]
+        self._parcels.add(_together(wanted))
+        for _, kind, mask, _, _, name, _ in wanted:
+            if name:
+                self._blobs.adopt(name)
+            self._counts.add(_RECORDS, kind, file.name)
+            self._counts.add("made", kind)
+            for upstream in ("", *self._routes.names(mask)):
+                self._counts.add("waiting", kind, upstream)
+
+
+def _together(records: list[Parcel]) -> Iterator[Parcel]:
+    """Records that are side by side lie in one parcel again."""
+    for _, some in groupby(enumerate(records), lambda one: (one[1].row - one[0], one[1].kind)):
+        alike = [record for _, record in some]
+        yield alike[0]._replace(payload=pack([record.payload for record in alike]), n=len(alike))
 
 
 def unread(folder: Path) -> list[Path]:
@@ -136,8 +150,8 @@ def _mark(file: Path) -> Path:
     return file.with_suffix(".salvaged")
 
 
-def _record(payload: bytes) -> Record | None:
+def _record(payload: bytes | None) -> Record | None:
     try:
-        return _decode_record(payload)
+        return _decode_record(payload or b"")
     except (ValueError, RecursionError):
         return None

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from edgeagent.records import ClockState, Record
+from edgeagent.records import Record
 from edgeagent.timebase import Wall, correct
 from edgeagent.upstream import Result
 
@@ -22,11 +22,6 @@ _MAX_FILE_NAME = 200
 _ID = re.compile(r"[^/\x00-\x1f\x7f]+/[0-9a-f]{12}/[1-9][0-9]{0,17}")
 _BLOB = b"\xa4blob"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-
-
-class _Head(msgspec.Struct, frozen=True):
-    boot_id: str
-    clock: ClockState
 
 
 class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,7 +36,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_head = msgspec.msgpack.Decoder(_Head).decode
+_UNSYNCED = _encode({"clock": "unsynced"})[1:]
 _decode_reference = msgspec.msgpack.Decoder(Reference).decode
 _decode_record = msgspec.msgpack.Decoder(Record).decode
 _decode_batch = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
@@ -51,12 +46,15 @@ _decode_answer = msgspec.json.Decoder(_Answer).decode
 def stamp(payload: bytes, boot_id: str, wall: Wall) -> bytes:
     """A record as it is sent: one made before the time was known gets its time, if it is known by now.
 
-    Raises ValueError if the payload is not a record.
+    Raises ValueError if there is none, or one to be stamped cannot be read.
     """
-    head = _decode_head(payload)
-    if head.clock != "unsynced" or not wall.synced or head.boot_id != boot_id:
+    if not payload:
+        raise ValueError("no record")
+    if not wall.synced or _UNSYNCED not in payload:  # nearly all: not worth decoding them
         return payload
-    return _encode(correct(_decode_record(payload), boot_id, wall))
+    record = _decode_record(payload)
+    stamped = correct(record, boot_id, wall)
+    return payload if stamped is record else _encode(stamped)
 
 
 def encode_batch(payloads: Sequence[bytes]) -> bytes:

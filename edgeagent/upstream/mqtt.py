@@ -7,7 +7,7 @@ id tells. How long the broker keeps it, and whether through a power cut of its o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 
@@ -116,7 +116,9 @@ class Mqtt:
         values = {"device.id": device}
         self._presence = _topic(options.presence, "presence", _NAMES[:1]).render(values.get)
         topic = _topic(options.topic, "topic", _NAMES)
-        self._topics = {kind: topic.render({**values, "kind": kind}.get) for kind in get_args(Kind)}
+        self._topics: dict[str, str] = {
+            kind: topic.render({**values, "kind": kind}.get) for kind in get_args(Kind)
+        }
         self._connection: Connection | None = None
         self._batch_bytes = options.max_message
         self._suspect: tuple[str, ...] = ()
@@ -216,40 +218,45 @@ class Mqtt:
         """What is to be published, in order, and why what is not."""
         messages: deque[_Message] = deque()
         rejected: dict[str, str] = {}
-        young: dict[str, _Young] = {}
+        young: list[_Young] = []
+        newest: dict[str, _Young] = {}
         is_plain, is_single = self._options.payload == "msgpack", self._options.message == "record"
         room_bytes = {topic: self._room_bytes(topic, max_packet_bytes) for topic in self._topics.values()}
-        for record_id, record in batch.items():
+        for (record_id, record), kind in zip(batch.items(), _kinds(list(batch.values())), strict=True):
             try:
-                topic = self._topics[_decode_head(record).kind]
                 payload = record if is_plain else as_json(_decode(record))
             except ValueError as e:
                 rejected[record_id] = f"cannot be read: {e}"
                 continue
-            if len(payload) > room_bytes[topic]:
-                rejected[record_id] = f"too large for the broker ({len(payload)} bytes)"
+            if not kind:
+                rejected[record_id] = "cannot be read: it is of no kind that is known"
+                continue
+            topic, size_bytes = self._topics[kind], len(payload)
+            if size_bytes > room_bytes[topic]:
+                rejected[record_id] = f"too large for the broker ({size_bytes} bytes)"
             elif is_single:
                 messages.append(_Message(topic, payload, (record_id,)))
             else:
-                most_bytes = min(room_bytes[topic], self._batch_bytes)
-                if topic in young and young[topic].size_bytes + len(payload) > most_bytes:
-                    messages.append(self._grown(topic, young.pop(topic)))
-                if topic not in young:
-                    young[topic] = _Young()
-                young[topic].add(record_id, payload)
-        messages.extend(self._grown(topic, one) for topic, one in young.items())
+                one = newest.get(topic)
+                if one is None or one.size_bytes + size_bytes > min(room_bytes[topic], self._batch_bytes):
+                    one = newest[topic] = _Young(topic)
+                    young.append(one)
+                one.ids.append(record_id)
+                one.payloads.append(payload)
+                one.size_bytes += size_bytes + 1
+        messages.extend(map(self._grown, young))
         return messages, rejected
 
     def _room_bytes(self, topic: str, max_packet_bytes: int) -> int:
         """What a message to a topic may hold."""
         return min(self._options.max_message, max_packet_bytes - len(topic.encode()) - _AROUND_THE_PAYLOAD)
 
-    def _grown(self, topic: str, young: _Young) -> _Message:
+    def _grown(self, young: _Young) -> _Message:
         if self._options.payload == "msgpack":
             payload = encode_batch(young.payloads)
         else:
             payload = b"[" + b",".join(young.payloads) + b"]"
-        return _Message(topic, payload, tuple(young.ids))
+        return _Message(young.topic, payload, tuple(young.ids))
 
     def _kept_back(self, topic: str, reason: ReasonCode) -> UpstreamFault:
         """The broker is there, and does not take what goes to this topic."""
@@ -265,15 +272,11 @@ class Mqtt:
 class _Young:
     """Records of one topic on their way into one message."""
 
-    def __init__(self) -> None:
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
         self.ids: list[str] = []
         self.payloads: list[bytes] = []
         self.size_bytes = _AROUND_A_BATCH
-
-    def add(self, record_id: str, payload: bytes) -> None:
-        self.ids.append(record_id)
-        self.payloads.append(payload)
-        self.size_bytes += len(payload) + 1
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -282,6 +285,22 @@ class _Head(msgspec.Struct, frozen=True):
 
 _decode = msgspec.msgpack.Decoder().decode
 _decode_head = msgspec.msgpack.Decoder(_Head).decode
+_decode_heads = msgspec.msgpack.Decoder(list[_Head]).decode
+
+
+def _kinds(records: Sequence[bytes]) -> list[str]:
+    """Of each record; "" of one that cannot be read."""
+    try:
+        return [head.kind for head in _decode_heads(encode_batch(records))]
+    except ValueError:
+        return list(map(_kind, records))
+
+
+def _kind(record: bytes) -> str:
+    try:
+        return _decode_head(record).kind
+    except ValueError:
+        return ""
 
 
 def _check_url(url: str) -> None:

@@ -24,6 +24,7 @@ from edgeagent.agent.state import read_status
 from edgeagent.cli import main
 from edgeagent.errors import Fault
 from edgeagent.inference.bundle import own_bundles
+from edgeagent.outbox.parcels import find_records
 from edgeagent.records import Record
 
 PATIENCE_S = 90.0
@@ -101,13 +102,14 @@ class Site:
     def records(self) -> int:
         """How many records wait in the outbox's file."""
         with closing(self.outbox()) as db:
-            (count,) = db.execute("SELECT count(*) FROM record").fetchone()
+            (count,) = db.execute("SELECT coalesce(sum(n), 0) FROM record").fetchone()
         return int(count)
 
     def bodies(self, kind: str) -> list[dict[str, Any]]:
         """The bodies of the records of a kind that wait, in the order in which they were made."""
         with closing(self.outbox()) as db:
-            payloads = [row[0] for row in db.execute("SELECT payload FROM record WHERE kind = ?", (kind,))]
+            parcels = db.execute("SELECT payload FROM record WHERE kind = ?", (kind,)).fetchall()
+        payloads = [payload for (parcel,) in parcels for payload in find_records(parcel)]
         records = [msgspec.msgpack.decode(payload, type=Record) for payload in payloads]
         return [record.body for record in sorted(records, key=lambda r: r.mono_ns)]
 

@@ -18,6 +18,7 @@ from edgeagent.agent.outgoing import Outgoing
 from edgeagent.agent.run import Agent, Job
 from edgeagent.config.load import require
 from edgeagent.errors import Fault
+from edgeagent.outbox.parcels import find_records
 from edgeagent.records import NS_PER_S, Record
 from edgeagent.timebase import Wall
 
@@ -171,8 +172,9 @@ def test_a_wall_clock_that_steps_by_years_touches_neither_order_nor_ids(
     assert Agent(Job(site.config), loaded, store, clock, "abcdef012345").run()
     hand.join()
     with closing(site.outbox()) as db:
-        rows = db.execute("SELECT payload FROM record ORDER BY row").fetchall()
-    records = [msgspec.msgpack.decode(row[0], type=Record) for row in rows]
+        parcels = db.execute("SELECT payload FROM record ORDER BY row").fetchall()
+    payloads = [payload for (parcel,) in parcels for payload in find_records(parcel)]
+    records = [msgspec.msgpack.decode(payload, type=Record) for payload in payloads]
     assert [r.id for r in records] == [f"unit-1/abcdef012345/{n}" for n in range(1, len(records) + 1)]
     assert [r.mono_ns for r in records] == sorted(r.mono_ns for r in records)
     assert len({r.boot_id for r in records}) == 1

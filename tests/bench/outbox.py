@@ -1,7 +1,7 @@
 """The outbox against raw SQLite, from 10³ to 10⁶ records that wait, and its start with them.
 
-Raw is `executemany` of the same rows, ready, into the same table, WAL and `synchronous=FULL`, in the same batches:
-without ids, times, counters and a look at the room that is left.
+Raw is `executemany` of the same records, ready, a row each, into the same table, WAL and `synchronous=FULL`, in the
+same batches: without parcels, ids, times, counters and a look at the room that is left.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bench.figure import Figure
 from bench.pss import alone_mb
 from edgeagent.outbox.files import NAME
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.room import PRIORITY_SHIFT
+from edgeagent.outbox.parcels import PRIORITY_SHIFT
 from edgeagent.records import Draft, Priority
 from edgeagent.timebase import Wall
 
@@ -100,7 +100,7 @@ def _raw(folder: Path) -> Callable[[list[bytes]], None]:
     def insert(payloads: list[bytes]) -> None:
         rows = [(next(numbers), "event", 2, payload) for payload in payloads]
         db.execute("BEGIN IMMEDIATE")
-        db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, NULL)", rows)
+        db.executemany("INSERT INTO record VALUES (?, ?, ?, 0, ?, NULL, 1)", rows)
         db.execute("COMMIT")
 
     return insert

@@ -23,6 +23,7 @@ from bench.agent import PATIENCE_S, Running, running, scratch, write_config
 from bench.figure import Figure
 from edgeagent.agent.control import ask
 from edgeagent.inference.bundle import own_bundles
+from edgeagent.outbox.parcels import find_records
 from edgeagent.records import Record
 
 HOP_S = 0.1
@@ -120,5 +121,6 @@ def _other_version(folder: Path) -> Path:
 def _predictions(folder: Path) -> list[dict[str, Any]]:
     """The bodies of the prediction records that wait in the outbox of an agent that has ended."""
     with closing(sqlite3.connect(folder / "state" / "outbox" / "outbox.db")) as db:
-        rows = db.execute("SELECT payload FROM record WHERE kind = 'prediction'").fetchall()
-    return [msgspec.msgpack.decode(payload, type=Record).body for (payload,) in rows]
+        parcels = db.execute("SELECT payload FROM record WHERE kind = 'prediction'").fetchall()
+    payloads = [payload for (parcel,) in parcels for payload in find_records(parcel)]
+    return [msgspec.msgpack.decode(payload, type=Record).body for payload in payloads]

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from outboxes import RUN, UNSYNCED, open_outbox, record
 from watched_disk import Disk
 
-from edgeagent.outbox.dispatch import Queued
 from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.parcels import Queued
 from edgeagent.records import NS_PER_S, Draft, Kind, Priority
 
 MONTH = "2026-11"
@@ -85,9 +85,13 @@ def counted_bytes(outbox: Outbox) -> int:
 
 
 def some_drafts(dice: random.Random, now_ns: int) -> list[Draft]:
+    """Every other time all of one kind and priority, so that they lie in parcels, which are then taken apart."""
     size = dice.choice([10, 200, 200, 5000])
+    kinds, priorities = KINDS, list(Priority)
+    if dice.random() < 0.5:
+        kinds, priorities = (dice.choice(kinds),), [dice.choice(priorities)]
     return [
-        Draft(dice.choice(KINDS), now_ns, dice.choice(list(Priority)), {"pad": bytes(dice.randrange(size))})
+        Draft(dice.choice(kinds), now_ns, dice.choice(priorities), {"pad": bytes(dice.randrange(size))})
         for _ in range(dice.randrange(1, 16))
     ]
 

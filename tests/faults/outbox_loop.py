@@ -15,8 +15,8 @@ from pathlib import Path
 
 from outboxes import UNSYNCED, open_outbox, record
 
-from edgeagent.outbox.dispatch import Queued
 from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.parcels import Queued
 from edgeagent.records import NS_PER_S, Draft, Kind, Priority
 
 LARGE_BYTES = 1500
@@ -50,9 +50,13 @@ def main(folder: Path, run: str) -> None:
 
 
 def some_drafts(dice: random.Random, now_ns: int) -> list[Draft]:
+    """Every other time all of one kind and priority, so that they lie in parcels."""
     size = dice.choice([500, 500, 3000])
+    kinds, priorities = KINDS, list(Priority)
+    if dice.random() < 0.5:
+        kinds, priorities = (dice.choice(kinds),), [dice.choice(priorities)]
     return [
-        Draft(dice.choice(KINDS), now_ns, dice.choice(list(Priority)), {"pad": bytes(dice.randrange(size))})
+        Draft(dice.choice(kinds), now_ns, dice.choice(priorities), {"pad": bytes(dice.randrange(size))})
         for _ in range(dice.randrange(1, 30))
     ]
 

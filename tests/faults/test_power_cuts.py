@@ -15,9 +15,12 @@ from typing import NamedTuple
 
 import pytest
 from outbox_at_work import counted_bytes, faults_found, work
-from outboxes import open_outbox
+from outboxes import UNSYNCED, drafts, drain, open_outbox
 from power_cut import states
-from watched_disk import Disk, in_memory
+from schema_1 import old_outbox
+from watched_disk import Create, Disk, Sync, SyncFolder, Write, in_memory
+
+from edgeagent.outbox.files import NAME
 
 STATES = int(os.environ.get("EDGEAGENT_CRASH_STATES", "10000"))
 STATES_A_LOG = 200
@@ -81,7 +84,7 @@ def test_the_same_cuts_lose_durable_records_when_synchronous_is_normal(
 def test_the_work_that_is_cut_sends_refuses_expires_and_keeps_files(tmp_path: Path) -> None:
     """Or the cuts would prove little."""
     counted, files, sent_bytes = Counter[str](), 0, 0
-    for seed in range(12):
+    for seed in range(20):
         disk = Disk(tmp_path / str(seed))
         work(disk, random.Random(seed), STEPS, max_bytes=ROOMY_BYTES)
         outbox = open_outbox(disk.folder)
@@ -93,3 +96,30 @@ def test_the_work_that_is_cut_sends_refuses_expires_and_keeps_files(tmp_path: Pa
     assert min(counted.values(), default=0) > 30, counted
     assert files > 12
     assert sent_bytes > 100_000
+
+
+def test_no_power_cut_while_an_older_outbox_is_upgraded_loses_or_doubles_anything() -> None:
+    dice = random.Random(1)
+    with in_memory() as folder:
+        disk, wreck = Disk(folder / "disk"), folder / "wreck"
+        old_outbox(disk.folder)
+        file = disk.folder / NAME
+        disk.log += [Create(str(file)), Write(str(file), 0, file.read_bytes()), Sync(str(file)), SyncFolder()]
+        disk.note(0)
+        with disk.watching():
+            outbox = open_outbox(disk.folder)
+            outbox.append(drafts(4), UNSYNCED)
+            disk.note(4)
+            outbox.close()
+        looked_at = 0
+        for state in states(disk.log, 400, dice):
+            if state.promise is not None:
+                state.write(wreck)
+                found = open_outbox(wreck)
+                assert found.set_aside is None
+                ids = [record.id.rpartition("/")[2] for record in drain(found)]
+                found.close()
+                assert ids in ([*"123"], [*"1234567"])
+                assert len(ids) >= 3 + state.promise
+                looked_at += 1
+    assert looked_at > 200

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.outbox.dispatch import Queued
 from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.parcels import Queued
 from edgeagent.records import Draft, Kind, Priority, Record
 from edgeagent.timebase import Wall
 

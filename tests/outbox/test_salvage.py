@@ -187,7 +187,7 @@ def test_an_outbox_of_a_newer_version_is_set_aside_and_what_waits_in_it_is_queue
     db.close()
     opened = open_outbox(closed.folder, run=NEXT_RUN)
     assert opened.set_aside
-    assert opened.set_aside.reason == "it has schema 99, this edgeagent reads 1"
+    assert opened.set_aside.reason == "it has schema 99, this edgeagent reads 2"
     opened.close()
     assert closed.records.keys() <= {r.id for r in recover(closed.folder).old}
 

@@ -102,7 +102,10 @@ def test_a_receiver_can_settle_only_what_it_was_sent(outbox: Outbox) -> None:
 
 
 def test_a_record_that_the_disk_has_altered_is_refused_here_and_spoils_no_batch(outbox: Outbox) -> None:
-    outbox._db.execute("UPDATE record SET payload = x'ffff' WHERE row % 2 = 0")
+    for n in (2, 4):
+        begins = b"\x8a\xa2id\xb0" + ids(n)[0].encode()
+        query = "UPDATE record SET payload = CAST(replace(payload, ?, ?) AS BLOB)"
+        outbox._db.execute(query, (begins, b"\xff" + begins[1:]))
     sink = Receiver()
     report = sync_once("fleet", outbox, sink, "boot", UNSYNCED)
     assert (report.sent, report.accepted, report.rejected) == (2, 2, 2)
