@@ -66,7 +66,7 @@ class WriterLoop:
         self._writer, self._clock, self._committed = writer, clock, committed
         self._card_per_day_bytes = card_per_day_bytes
         self._queue: queue.SimpleQueue[Sequence[Draft] | _Call | None] = queue.SimpleQueue()
-        self._put = self._taken = self._damage_told = 0
+        self._put = self._taken = self._waiting = self._damage_told = 0
         self.counters: Counters | None = None
         """The outbox's, as the last step left them."""
         self.pace = Pace()
@@ -95,8 +95,8 @@ class WriterLoop:
 
     @property
     def unwritten(self) -> int:
-        """Drafts that are not durable yet: in the queue, or with the writer."""
-        return self._put - self._taken + self._writer.waiting
+        """Drafts that are not durable and counted yet: in the queue, or with the writer."""
+        return self._put - self._taken + self._waiting
 
     def run(self, alive: Callable[[int], None]) -> None:
         """Until `stop`; what was put before that is made durable."""
@@ -116,6 +116,7 @@ class WriterLoop:
                     self._reply(item)
                 case _:
                     self._writer.put(item, self._clock.now_ns())
+                    self._waiting = self._writer.waiting
                     self._taken += len(item)
         self._writer.flush(self._clock.now_ns(), self._clock.wall())
         self._count()
@@ -157,6 +158,7 @@ class WriterLoop:
         now_ns = self._clock.now_ns()
         with suppress(StorageFault):  # the writer has noted it
             self.counters = self._writer.use(Outbox.counters, now_ns)
+        self._waiting = self._writer.waiting  # not before the counters know of what was committed
         self.pace.note(Reading(now_ns, self._writer.queued_bytes, written_bytes()))
         if self._card_per_day_bytes:
             self._writer.sparing = self.pace.is_over(self._card_per_day_bytes)
