@@ -335,8 +335,7 @@ class BridgeSensor:
         if self._numbers is None:
             return
         samples, self._frame_bytes = burst.samples, len(burst.samples.data)
-        off_us = (samples.t_us - self._next_us + PAUSE_US) % _U32 - PAUSE_US
-        apart = burst.lost or off_us > PAUSE_US
+        apart = burst.lost or _since_us(self._next_us, samples.t_us) > PAUSE_US
         if apart or not self._ready or self._ready[-1].numbers is not self._numbers:
             self._ready.append(Stretch(self._numbers, t_read_ns, burst.lost, []))
         self._ready[-1].frames.append(samples)
@@ -357,7 +356,7 @@ class BridgeSensor:
         clock, t_read_ns = self._link.clock, stretch.t_read_ns
         first, last = stretch.frames[0], stretch.frames[-1]
         before = count - last.count
-        step_us = (last.t_us - first.t_us) % _U32 / before if before else stretch.numbers.period_us
+        step_us = _since_us(first.t_us, last.t_us) / before if before else stretch.numbers.period_us
         brought = count
         for other in self._ready:
             brought += sum(frame.count for frame in other.frames)
@@ -402,6 +401,11 @@ class BridgeSensor:
 
     def _wrong(self, what: str, expected: str, hint: str = "Check `port:` and the firmware.") -> WrongDevice:
         return WrongDevice(what, where=self.port, expected=expected, hint=hint)
+
+
+def _since_us(earlier_us: int, later_us: int) -> int:
+    """From one of the board's stamps, which wrap, to a later one; it may be a little earlier too."""
+    return (later_us - earlier_us + PAUSE_US) % _U32 - PAUSE_US
 
 
 def _who(hello: Hello) -> str:
