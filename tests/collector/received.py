@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from stores import low_port
 
 from edgeagent.collector.dataset import lines, records_folder
 from edgeagent.collector.server import Server
@@ -86,6 +87,7 @@ class CollectorProcess:
     """`edgeagent collector` as a process of its own."""
 
     def __init__(self, folder: Path, port: int = 0, *options: str) -> None:
+        port = port or low_port()  # it may be asked for again when this one has ended
         command = [sys.executable, "-m", "edgeagent", "collector", "--data", str(folder), "--port", str(port)]
         self._process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
         assert self._process.stdout

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from threading import Thread
@@ -39,6 +40,22 @@ def sink(url: str) -> http.Http:
     return http.build("fleet", http.Options(url=url, timeout=30.0), "press-07")
 
 
+def message(of: socket.socket) -> bytes:
+    """One whole request or answer of HTTP."""
+    data = b""
+    while (end := data.find(b"\r\n\r\n")) < 0 or len(data) < end + 4 + body_bytes(data[:end]):
+        part = of.recv(1 << 20)
+        if not part:
+            break
+        data += part
+    return data
+
+
+def body_bytes(head: bytes) -> int:
+    found = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+    return int(found[1]) if found else 0
+
+
 @contextmanager
 def proxy(url: str, swallow: int) -> Iterator[str]:
     """Passes a request a connection on, and hangs up instead of passing the first `swallow` answers back."""
@@ -52,11 +69,8 @@ def proxy(url: str, swallow: int) -> Iterator[str]:
             except OSError:  # the test is over
                 return
             with near, socket.create_connection((host, int(port))) as far:
-                near.settimeout(0.05)
-                with suppress(TimeoutError):
-                    while part := near.recv(1 << 20):
-                        far.sendall(part)
-                answer = far.recv(1 << 20)  # by now it is stored
+                far.sendall(message(near))
+                answer = message(far)  # by now it is stored
                 if exchange > swallow:
                     near.sendall(answer)
 
