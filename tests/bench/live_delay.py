@@ -24,7 +24,7 @@ from edgeagent.records import Draft, Priority
 from edgeagent.timebase import Wall
 from edgeagent.upstream import Result, Sink, http
 
-BACKLOG, COMMIT = 200_000, 1000
+BACKLOG, COMMIT = 1_000_000, 1000
 LIVE, PERIOD_S = 300, 0.05
 MOST_TIMES = 2.0
 PATIENCE_S = 120.0
