@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from agents import COUNTER, Running, Site, process, running, scaled
-from stores import low_port
+from low_ports import low_port
 
 from edgeagent.collector.dataset import count_ids
 

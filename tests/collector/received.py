@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from stores import low_port
+from low_ports import low_port
 
 from edgeagent.collector.dataset import lines, records_folder
 from edgeagent.collector.server import Server

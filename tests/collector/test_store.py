@@ -224,7 +224,7 @@ def test_a_full_disk_acknowledges_nothing_and_leaves_no_half_line(tmp_path: Path
     """The limit on a file's size stands in for the disk's: the same call fails, and half of it is written."""
     script = f"""
 import resource, signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:] = {sys.path!r}
 from pathlib import Path
 from received import record, ids
 from edgeagent.collector.store import Store

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +14,7 @@ import msgspec
 import obstore
 import urllib3
 from backports import zstd
+from low_ports import low_port
 from obstore.store import S3Store
 
 ACCESS_KEY, SECRET_KEY = "AKIDEDGEAGENTTESTS", "battery-staple-horse"
@@ -119,18 +118,6 @@ class Moto(ObjectStore):
 
     def command(self) -> list[str]:
         return [str(_PROGRAMS / "moto_server"), "-H", "127.0.0.1", "-p", str(self.port)]
-
-
-def low_port() -> int:
-    """SeaweedFS takes the one that is 10,000 higher too: both below those that the kernel gives to connections."""
-    while True:
-        port = random.randrange(11_000, 22_000)
-        try:
-            for number in (port, port + 10_000):
-                socket.create_server(("127.0.0.1", number)).close()
-        except OSError:
-            continue
-        return port
 
 
 def records(objects: dict[str, bytes]) -> list[dict[str, Any]]:
