@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import ClassVar
 
 from edgeagent.buses.fake import Fake
 from edgeagent.buses.fake.chip import FakeChip, os_error
@@ -18,7 +19,7 @@ AFTER_RESET = 0x8010
 class Sht3x(FakeChip):
     """A row is the two words S_T and S_RH. While it measures or resets it acknowledges nothing."""
 
-    ADDRESSES = (0x44, 0x45)
+    ADDRESSES: ClassVar[tuple[int, ...]] = (0x44, 0x45)
     REST, SWING = (0x6000, 0x7000), (0x0200, 0x0400)
 
     def __init__(self, clock: Clock, fake: Fake) -> None:
