@@ -16,7 +16,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Thread
+from threading import Event
 from typing import Protocol
 
 import msgspec
@@ -24,7 +24,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from bench.figure import Figure
-from edgeagent.collector.loadtest import Plan, Report, names
+from edgeagent.collector.loadtest import Plan, Report, at_once, names
 from edgeagent.config.secrets import Secret
 from edgeagent.errors import UpstreamFault
 from edgeagent.records import Priority, Record
@@ -143,13 +143,7 @@ def _figure(name: str, plan: Plan, found: Report) -> Figure:
 def run(engine: Engine, plan: Plan) -> Report:
     """Send a fleet's records through it, and count at its far end."""
     fleet = [_Device(name, engine, plan) for name in names(plan.devices)]
-    threads = [Thread(target=device.run, daemon=True) for device in fleet]
-    start_s = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    seconds = time.monotonic() - start_s
+    seconds = at_once([device.run for device in fleet])
     sent = {record_id for device in fleet for record_id in device.ids}
     came = engine.arrived(len(sent))
     answers_s = sorted(answer for device in fleet for answer in device.answers_s)
