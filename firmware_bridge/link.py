@@ -384,9 +384,8 @@ class Link:
             self._update(info.name, reported=value.value, changes=value.changes)
 
     def _on_samples(self, samples: Samples, now_ns: int) -> Burst | None:
-        if (
-            self.hello is None or samples.config != self.hello.config
-        ):  # a CONFIG_ACK was lost: how long a sample is, only HELLO can say
+        # A CONFIG_ACK was lost: how long a sample is, only HELLO can say.
+        if self.hello is None or samples.config != self.hello.config:
             self._ask_due_ns = now_ns if self._ask_due_ns == FOREVER else self._ask_due_ns
             return None
         if not (samples.data and self._row_bytes) or len(samples.data) != samples.count * self._row_bytes:
