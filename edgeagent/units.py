@@ -45,68 +45,47 @@ _KINDS: tuple[dict[str, tuple[float, float]], ...] = (
 
 KNOWN: tuple[str, ...] = tuple(unit for kind in _KINDS for unit in kind)
 
-
 # Of which nothing is made here; a sensor may give them all the same.
-_OTHERS = (
-    *("%RH", "ppm", "ppb", "pH", "dB", "dBm", "dBA", "count", "px", "B", "kB", "MB", "bit"),
-    *("lx", "lm", "cd", "W/m2", "ohm", "kohm", "F", "uF", "C", "Ah", "mAh", "VA", "kVA", "var", "kvar"),
-    *(
-        "T",
-        "mT",
-        "uT",
-        "G",
-        "S",
-        "mS",
-        "uS",
-        "uS/cm",
-        "mS/cm",
-        "N",
-        "kN",
-        "N.m",
-        "kg",
-        "t",
-        "mol",
-        "MW",
-        "MWh",
-    ),
-    *(
-        "ug/m3",
-        "mg/m3",
-        "g/m3",
-        "mg/L",
-        "g/L",
-        "mol/L",
-        "NTU",
-        "kg/h",
-        "kg/s",
-        "L/h",
-        "m3/d",
-        "d",
-        "m2",
-        "cm2",
-    ),
-    *("mm/s", "mm/h", "1/s", "1/min", "r/min", "MPa", "GHz", "MHz", "um", "us", "ns"),
+_OTHERS = tuple(
+    """
+    %RH ppm ppb pH dB dBm dBA count px B kB MB bit lx lm cd W/m2 ohm kohm F uF C Ah mAh VA kVA var
+    kvar T mT uT G S mS uS uS/cm mS/cm N kN N.m kg t mol MW MWh ug/m3 mg/m3 g/m3 mg/L g/L mol/L NTU
+    kg/h kg/s L/h m3/d d m2 cm2 mm/s mm/h 1/s 1/min r/min MPa GHz MHz um us ns
+    """.split()  # noqa: SIM905 (as a literal it is a line for each)
 )
 _WORDS = {
-    **dict.fromkeys(("amp", "ampere"), "A"),
-    **dict.fromkeys(("volt",), "V"),
-    **dict.fromkeys(("watt",), "W"),
-    **dict.fromkeys(("°c", "deg c", "degree c", "celsiu", "centigrade"), "degC"),
-    **dict.fromkeys(("°f", "deg f", "degree f", "fahrenheit"), "degF"),
-    **dict.fromkeys(("kelvin",), "K"),
-    **dict.fromkeys(("°", "degree"), "deg"),
-    **dict.fromkeys(("hertz",), "Hz"),
-    **dict.fromkeys(("metre", "meter"), "m"),
-    **dict.fromkeys(("sec", "second"), "s"),
-    **dict.fromkeys(("pascal",), "Pa"),
-    **dict.fromkeys(("percent", "pct"), "%"),
-    **dict.fromkeys(("lpm",), "L/min"),
-    **dict.fromkeys(("lux",), "lx"),
-    **dict.fromkeys(("ω",), "ohm"),
+    "amp": "A",
+    "ampere": "A",
+    "volt": "V",
+    "watt": "W",
+    "°c": "degC",
+    "deg c": "degC",
+    "degree c": "degC",
+    "celsiu": "degC",
+    "centigrade": "degC",
+    "°f": "degF",
+    "deg f": "degF",
+    "degree f": "degF",
+    "fahrenheit": "degF",
+    "kelvin": "K",
+    "°": "deg",
+    "degree": "deg",
+    "hertz": "Hz",
+    "metre": "m",
+    "meter": "m",
+    "sec": "s",
+    "second": "s",
+    "pascal": "Pa",
+    "percent": "%",
+    "pct": "%",
+    "lpm": "L/min",
+    "lux": "lx",
+    "ω": "ohm",
 }
 """What people call units, in small letters and without an s at the end."""
 
 _PLAIN = str.maketrans({"²": "2", "³": "3", "^": None, "µ": "u", "μ": "u"})
+_FOLDED = {known.casefold(): known for known in (*_OTHERS, *KNOWN)}
 
 
 def meant(unit: str) -> str:
@@ -114,10 +93,9 @@ def meant(unit: str) -> str:
     if unit in KNOWN or unit in _OTHERS:
         return ""
     word = unit.strip().casefold().translate(_PLAIN)
-    folded = {known.casefold(): known for known in (*_OTHERS, *KNOWN)}
-    found = folded.get(word) or _WORDS.get(word.removesuffix("s"))
-    if found is None and (near := get_close_matches(word, folded, n=1, cutoff=0.8)):
-        found = folded[near[0]]
+    found = _FOLDED.get(word) or _WORDS.get(word.removesuffix("s"))
+    if found is None and (near := get_close_matches(word, _FOLDED, n=1, cutoff=0.8)):
+        found = _FOLDED[near[0]]
     return found or ""
 
 
