@@ -199,7 +199,10 @@ FAR_ENDS: dict[str, Callable[[pytest.TempPathFactory], FarEnd]] = {
 
 
 @pytest.fixture(params=sorted(FAR_ENDS))
-def far_end(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarEnd]:
+def far_end(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, against: Callable[[str], None]
+) -> Iterator[FarEnd]:
+    against(request.param)
     end = FAR_ENDS[request.param](tmp_path_factory)
     yield end
     end.close()

@@ -27,7 +27,7 @@ def more_than(made: int) -> Callable[[dict[str, Any]], bool]:
 
 @pytest.mark.slow
 def test_a_device_killed_before_while_and_after_it_puts_objects_stores_each_record_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     dice, store = random.Random(8), Seaweed(tmp_path)
     late: list[Relay] = []
@@ -57,5 +57,4 @@ def test_a_device_killed_before_while_and_after_it_puts_objects_stores_each_reco
     finally:
         store.kill()
     assert len(stored) == len(set(stored)) == made
-    with capsys.disabled():
-        print(f"\n{LIVES} times kill -9 while a device put objects: {made} records, each in the bucket once")
+    tell(f"{LIVES} times kill -9 while a device put objects: {made} records, each in the bucket once")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import random
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -70,7 +71,7 @@ def count_calls(folder: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "calls"), [(errno.ENOSPC, 1), (errno.EIO, 1), (errno.EIO, 6)])
 def test_a_failure_at_any_write_or_sync_loses_and_doubles_nothing(
-    number: Literal[28, 5], calls: int, capsys: pytest.CaptureFixture[str]
+    number: Literal[28, 5], calls: int, tell: Callable[[str], None]
 ) -> None:
     with in_memory() as folder:
         places = count_calls(folder / "counted")
@@ -89,5 +90,4 @@ def test_a_failure_at_any_write_or_sync_loses_and_doubles_nothing(
             assert Counter(receiver.numbers.values()) == Counter(range(ROUNDS * RECORDS_A_ROUND)), (
                 f"call {at}"
             )
-    with capsys.disabled():
-        print(f"\n{errno.errorcode[number]} at each of {places} writes and syncs, {calls} in a row")
+    tell(f"{errno.errorcode[number]} at each of {places} writes and syncs, {calls} in a row")

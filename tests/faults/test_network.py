@@ -133,9 +133,10 @@ def closing(*made: Any) -> Iterator[None]:
 
 
 @pytest.fixture(params=sorted(FAR_ENDS))
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, tmp_path: Path, against: Callable[[str], None]) -> Iterator[Site]:
     if os.getuid() != 0:
         pytest.skip("not run: needs root, for network namespaces")
+    against(f"{request.param} over a wire that is cut, lossy or slow")
     wire = Wire()
     with closing(wire):
         far_end = FAR_ENDS[request.param](tmp_path, wire.address)

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import random
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -64,21 +65,19 @@ def cut_power(count: int, synchronous: str = "FULL") -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_no_power_cut_loses_or_doubles_anything(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_power_cut_loses_or_doubles_anything(tell: Callable[[str], None]) -> None:
     assert cut_power(STATES) == []
-    with capsys.disabled():
-        print(f"\n{STATES} power cuts: unsynced writes kept, dropped, cut, shuffled, torn")
+    tell(f"{STATES} power cuts: unsynced writes kept, dropped, cut, shuffled, torn")
 
 
 @pytest.mark.slow
 def test_the_same_cuts_lose_durable_records_when_synchronous_is_normal(
-    capsys: pytest.CaptureFixture[str],
+    tell: Callable[[str], None],
 ) -> None:
     """Or the simulator would prove nothing."""
     faults = [fault for fault in cut_power(500, synchronous="NORMAL") if "are lost" in fault]
     assert len(faults) > 10
-    with capsys.disabled():
-        print(f"\nthe same with synchronous = NORMAL: {len(faults)} of 500 cuts lose durable records")
+    tell(f"the same with synchronous = NORMAL: {len(faults)} of 500 cuts lose durable records")
 
 
 def test_the_work_that_is_cut_sends_refuses_expires_and_keeps_files(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
@@ -113,7 +113,7 @@ CASES = {
 
 
 def test_each_of_the_five_delegates_ends_where_it_should(
-    tmp_path: Path, libraries: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, libraries: dict[str, Path], tell: Callable[[str], None]
 ) -> None:
     """Asked for, with the CPU behind it; then mended, and probed. What crashed its workers is not probed again."""
     rows = []
@@ -134,9 +134,8 @@ def test_each_of_the_five_delegates_ends_where_it_should(
             invoked = log.read_text().count("invoke")
         rows.append((kind, case.serves, case.mended, created, invoked, case.says))
     heads = ("delegate", "serves", "once mended", "created", "invoked", "says")
-    with capsys.disabled():
-        for row in (heads, *rows):
-            print("\n{:8} | {:17} | {:19} | {:>7} | {:>7} | {}".format(*row), end="")
+    for row in (heads, *rows):
+        tell("{:8} | {:17} | {:19} | {:>7} | {:>7} | {}".format(*row))
 
 
 def replace(library: Path, by: Path) -> None:

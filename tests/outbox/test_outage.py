@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ PERIOD_S, A_PERIOD = 300, 10
 
 @pytest.mark.parametrize("max_bytes", [100_000_000, 2_000_000], ids=["room for all", "room for a third"])
 def test_of_a_week_offline_all_arrives_once_or_a_gap_record_says_what_does_not(
-    tmp_path: Path, max_bytes: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, max_bytes: int, tell: Callable[[str], None]
 ) -> None:
     outage = Outage(tmp_path, max_bytes)
     for _ in outage.last(WEEK_S, PERIOD_S, A_PERIOD):
@@ -46,7 +47,6 @@ def test_of_a_week_offline_all_arrives_once_or_a_gap_record_says_what_does_not(
         assert 0 < receiver.missing[prediction] < made[prediction]
     else:
         assert after.evicted == gaps == 0
-    with capsys.disabled():
-        print(f"\na week offline, {max_bytes / 1e6:g} MB: {outage.made} made, {gaps} gap records")
-        for stratum, n in made.items():
-            print(f"  {stratum.worth:10} {stratum.kind:10} {n:6} made {receiver.received[stratum]:6} arrived")
+    tell(f"a week offline, {max_bytes / 1e6:g} MB: {outage.made} made, {gaps} gap records")
+    for stratum, n in made.items():
+        tell(f"  {stratum.worth:10} {stratum.kind:10} {n:6} made {receiver.received[stratum]:6} arrived")

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 from mosquitto import PLAIN, Broker, Listener, Mosquitto, ids
+from patient import deliver
 from relay import Relay
 from scripted import CERTIFICATE, CERTIFICATES
 
@@ -266,12 +267,12 @@ def test_a_dead_broker_is_told_and_idling_notices_it_too(broker: Mosquitto, sink
 
 def test_a_broker_that_hangs_is_given_up_after_the_timeout(broker: Mosquitto, sinks: Sinks) -> None:
     sink = sinks(broker, timeout=0.2, unheard="accept")
-    sink.send(batch(1))
+    deliver(sink, batch(1))
     broker.signal(signal.SIGSTOP)
     assert "no answer within 0.2 s" in trouble(sink)
     assert "no answer within 0.2 s" in trouble(sink), "also when it accepts the connection and greets nobody"
     broker.signal(signal.SIGCONT)
-    assert sink.send(batch(3)).accepted == set(batch(3))
+    assert deliver(sink, batch(3)) == set(batch(3))
 
 
 def test_a_connection_that_is_only_half_open_is_given_up_and_begun_anew(
@@ -280,13 +281,13 @@ def test_a_connection_that_is_only_half_open_is_given_up_and_begun_anew(
     """As when a router has forgotten it: it stands, and nothing comes through."""
     way = Relay(broker.port)
     sink = sinks(f"mqtt://127.0.0.1:{way.port}", timeout=2)
-    sink.send(batch(1))
+    deliver(sink, batch(1))
     way.asks.clear()
     assert "no answer within 2.0 s" in trouble(sink)
     way.refuse()
     way.admit()
     way.asks.set()
-    assert sink.send(batch(3)).accepted == set(batch(3))
+    assert deliver(sink, batch(3)) == set(batch(3))
     assert ids(listener.heard()) == list(batch(3))
     way.refuse()
 
