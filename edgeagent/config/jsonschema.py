@@ -6,6 +6,7 @@ keys mean together.
 
 from __future__ import annotations
 
+import math
 import re
 import types
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ Schema = dict[str, Any]
 _NUMBER = r"[+]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 _SCALARS: dict[Any, Schema] = {
     str: {"type": ["string", "number"]},  # `version: 1.10` is text, as it is written
-    bool: {"type": "boolean"},
+    bool: {"enum": [True, False, "on", "off"]},  # the last two are words in YAML 1.2
     int: {"type": "integer"},
     float: {"type": "number"},
     type(None): {"type": "null"},
@@ -47,7 +48,7 @@ def _schema(wanted: Any) -> Schema:
             pattern = rf"^\s*{_NUMBER}\s*({units})\s*$"
             return {"type": "string", "pattern": pattern, "description": note.expected}
         if isinstance(note, Between):
-            return {**_schema(kind), "minimum": note.low, "maximum": note.high}
+            return {**_schema(kind), **_bounds(note)}
     if origin in (Union, types.UnionType):
         return {"anyOf": [_schema(arg) for arg in args]}
     if origin is Literal:
@@ -57,6 +58,12 @@ def _schema(wanted: Any) -> Schema:
     if origin in (list, tuple):
         return {"type": "array", "items": _schema(args[0])}
     return _SCALARS[kind] if kind in _SCALARS else {} if kind is Any else _struct(kind)
+
+
+def _bounds(between: Between) -> Schema:
+    """Those that there are: JSON has no infinity."""
+    bounds = {"minimum": between.low, "maximum": between.high}
+    return {name: bound for name, bound in bounds.items() if math.isfinite(bound)}
 
 
 def _part(names: Names) -> Schema:
