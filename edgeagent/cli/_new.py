@@ -14,6 +14,7 @@ from edgeagent.errors import ConfigFault, disk
 from edgeagent.inference.bundle import PIXEL
 from edgeagent.inference.describe import ModelFacts, describe
 from edgeagent.inference.draft import Answers, Shape, draft, shape_of
+from edgeagent.inference.formats import BY_HAND, ONNX, refuse_foreign
 
 _ASKS = {"classification": "labels", "regression": "values", "anomaly": "threshold", "embedding": ""}
 """By task, what only a person knows of its output; that this was given says which task is meant."""
@@ -44,9 +45,8 @@ def new(file: Path, into: Path, version: str, kind: str | None, **given: str | N
 
     Each question is an option too; where nobody can be asked, those without a default must be given.
     """
-    with disk("it cannot be read", where=file):
-        model = file.read_bytes()
-    facts = describe(model)
+    model = _read(file)
+    facts = describe(model, str(file))
     shape = shape_of(facts, kind)
     click.echo(f"{file}: {_told(shape)} in, {shape.outputs} numbers out")
     task = _task(given, shape)
@@ -55,6 +55,16 @@ def new(file: Path, into: Path, version: str, kind: str | None, **given: str | N
     click.echo(f"{bundle.folder}: {bundle.name} {bundle.version}, gives {bundle.task.gives}")
     click.echo(f"Now write {bundle.folder / 'README.md'}, and see: edgeagent model check {bundle.folder}")
     return OK
+
+
+def _read(file: Path) -> bytes:
+    """Raises ConfigFault for what is no .tflite file by its name, StorageFault for one that cannot be read."""
+    if file.exists():
+        refuse_foreign(file.name, where=str(file))
+    if file.suffix.lower() == ONNX:
+        raise ConfigFault("an .onnx file", where=str(file), expected="a .tflite file", hint=BY_HAND)
+    with disk("it cannot be read", where=file):
+        return file.read_bytes()
 
 
 def _told(shape: Shape) -> str:

@@ -129,7 +129,7 @@ def show(bundle: str, as_json: bool) -> int:
     folder = _folder(bundle)
     keys, loaded = read_keys(folder), load_bundle(folder)
     described = [variant for variant in loaded.variants if variant.name.endswith(".tflite")]
-    facts = {variant.name: describe(variant.read()) for variant in described}
+    facts = {variant.name: describe(variant.read(), str(variant.file)) for variant in described}
     if as_json:
         print(_encoded({"bundle": folder, "keys": _as_written(keys), "models": facts}))
         return OK

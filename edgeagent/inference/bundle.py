@@ -26,7 +26,7 @@ from edgeagent.config.quantities import Between, Fraction, Hz, Seconds, Switch
 from edgeagent.config.schema import Names, Part
 from edgeagent.config.walk import Walker
 from edgeagent.errors import BundleFault, ConfigFault
-from edgeagent.inference.formats import refuse_foreign
+from edgeagent.inference.formats import refuse_foreign, way_to_bundle
 from edgeagent.inference.preprocess import Form
 from edgeagent.inference.preprocess.chain import Chain, StepPart
 from edgeagent.inference.tasks import Given, Task
@@ -320,7 +320,7 @@ def find_bundle(name_or_path: str, *, places: Sequence[Path]) -> Path:
     if "/" in name_or_path:
         folder = Path(name_or_path).expanduser()
         if not os.path.isfile(folder / _FILE):
-            what, hint = f"no {_FILE} in it", "Correct the path"
+            what, hint = f"no {_FILE} in it", way_to_bundle(folder) or "Correct the path"
             if not _may_enter(folder):
                 what, hint = "this user may not look into it", _LET_IN
             raise BundleFault(what, where=str(folder), expected="a bundle's folder", hint=hint)
@@ -335,10 +335,12 @@ _LET_IN = "Become a user who may, or give this one the right to enter it"
 
 
 def _nowhere(name: str, places: Sequence[Path]) -> BundleFault:
-    what, hint = f"no bundle {name!r} in {', '.join(map(str, places))}", "Copy the bundle's folder there"
+    what = f"no bundle {name!r} in {', '.join(map(str, places))}"
     there = sorted({found.parent.name for place in places for found in bundle_files(place)})
-    if there:
-        hint = "Correct the name, or copy the bundle's folder there"
+    copy = (
+        "Correct the name, or copy the bundle's folder there" if there else "Copy the bundle's folder there"
+    )
+    hint = way_to_bundle(Path(name)) or copy
     if denied := [str(place) for place in places if not _may_enter(place / name)]:
         what += f"; but this user may not look into {', '.join(denied)}"
         hint = _LET_IN

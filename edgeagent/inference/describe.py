@@ -53,11 +53,12 @@ class ModelFacts(msgspec.Struct, frozen=True):
         return " and ".join(outside)
 
 
-def describe(model: bytes) -> ModelFacts:
+def describe(model: bytes, where: str = "") -> ModelFacts:
     """Raises BundleFault if it is no .tflite file that the runtime reads, InferenceFault if there is no runtime."""
     if model[4:8] != _IDENTIFIER:
         raise BundleFault(
             "it is no TFLite model",
+            where=where,
             expected="a .tflite file",
             hint="Convert it: TensorFlow and Keras by tf.lite.TFLiteConverter, PyTorch by litert-torch",
         )
@@ -66,7 +67,8 @@ def describe(model: bytes) -> ModelFacts:
         with quiet_stderr():
             interpreter = runtime.interpreter(model_content=model)
     except (ValueError, RuntimeError, MemoryError) as e:
-        raise BundleFault(f"{runtime.name} cannot read the model ({e})", hint="Convert it again") from e
+        what = f"{runtime.name} cannot read the model ({e})"
+        raise BundleFault(what, where=where, hint="Copy it again, or convert it again") from e
     return ModelFacts(
         size_bytes=len(model),
         inputs=[_facts(details) for details in interpreter.get_input_details()],

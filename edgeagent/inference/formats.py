@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
 from edgeagent.errors import ConfigFault
 
 TFLITE, ONNX = ".tflite", ".onnx"
+BY_HAND = "A bundle is a folder with the .onnx file and a bundle.yaml: `edgeagent model schema` has its keys"
+_SAVED_MODEL = "saved_model.pb"
 
 _CURES = {
     "": "A folder is a SavedModel: convert it with tf.lite.TFLiteConverter.from_saved_model(FOLDER)",
@@ -19,14 +22,27 @@ _CURES = {
 _LIKE = {".keras": ".h5", ".pth": ".pt", ".ckpt": ".pt", ".safetensors": ".pt", ".mlpackage": ".mlmodel"}
 
 
-def refuse_foreign(file: str) -> None:
-    """Raises ConfigFault, for the key `file`, unless a model file of this name can run here."""
+def refuse_foreign(file: str, where: str = "file") -> None:
+    """Raises ConfigFault, for a key or a path, unless a model file of this name can run here."""
     suffix = Path(file).suffix.lower()
     if suffix not in (TFLITE, ONNX):
         cure = _CURES.get(_LIKE.get(suffix, suffix), "Convert the model")
         raise ConfigFault(
-            "not a model that runs here", where="file", expected="a .tflite or .onnx file", hint=cure
+            "not a model that runs here", where=where, expected="a .tflite or .onnx file", hint=cure
         )
+
+
+def way_to_bundle(path: Path) -> str:
+    """How to come to a bundle from a model that was named in its place; "" if it looks like none."""
+    if os.path.isfile(path / _SAVED_MODEL):
+        return f"{_CURES['']}, then: edgeagent model new"
+    suffix = path.suffix.lower()
+    if suffix == TFLITE:
+        return f"That is a model's file, and a bundle a folder around one: edgeagent model new {path}"
+    if suffix == ONNX:
+        return BY_HAND
+    cure = _CURES.get(_LIKE.get(suffix, suffix)) if suffix else None
+    return f"{cure}, then: edgeagent model new" if cure else ""
 
 
 def has_runtime(file: Path) -> bool:

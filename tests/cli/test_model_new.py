@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,10 +84,35 @@ def test_new_does_not_write_over_a_bundle_and_refuses_what_is_no_model(
     assert main(new(name="once")) == OK
     assert main(new(name="once")) == FAULTS
     assert "there is a once already" in capsys.readouterr().err
-    assert main(["model", "new", "mine/golden.npz"]) == FAULTS
-    assert "it is no TFLite model" in capsys.readouterr().err
     assert main(["model", "new", "absent.tflite"]) == FAULTS
     assert "absent.tflite: it cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        (
+            "empty.tflite",
+            "empty.tflite: it is no TFLite model; expected a .tflite file. Convert it: TensorFlow",
+        ),
+        ("model.mlmodel", "model.mlmodel: not a model that runs here; .* Core ML is Apple's alone"),
+        ("model.pt", r"model.pt: not a model that runs here; .*torch.onnx.export\(...\)"),
+        ("model.onnx", "model.onnx: an .onnx file; .*`edgeagent model schema` has its keys"),
+        ("saved", r"saved: not a model that runs here; .*from_saved_model\(FOLDER\)"),
+    ],
+)
+def test_what_is_no_tflite_file_is_told_its_way_here_by_new_and_where_a_bundle_is_wanted(
+    activity: Path, capsys: pytest.CaptureFixture[str], file: str, says: str
+) -> None:
+    Path("saved").mkdir()
+    for name in ("empty.tflite", "model.mlmodel", "model.pt", "model.onnx", "saved/saved_model.pb"):
+        Path(name).touch()
+    assert main(["model", "new", file]) == FAULTS
+    assert re.search(says, capsys.readouterr().err)
+    assert main(["model", "check", f"./{file}"]) == FAULTS
+    told = capsys.readouterr().err
+    assert f"{file}: no bundle.yaml in it; expected a bundle's folder." in told
+    assert "edgeagent model" in told
 
 
 def test_new_says_what_to_give_where_nobody_can_be_asked(

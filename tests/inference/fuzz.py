@@ -1,4 +1,4 @@
-"""Malformed models by the thousand, through the real supervisor and the real worker: `make fuzz`.
+"""Malformed models by the thousand, through the real supervisor and the real worker: `make fuzz-models`.
 
 Each mutant is tried twice. As it is, under the bundle's hash: it must never reach a worker. And under its own hash, as
 an attacker or a broken converter would deliver it: it may be refused, fail its golden vectors, crash or hang its

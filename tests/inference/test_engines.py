@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flatmodel import INT8, INT32, TILE, Op, Tensor, model
-from tiny import classifier, windows, write_bundle
+from tiny import classifier, weights, windows, write_bundle
 
 from edgeagent.agent.clock import RealClock, VirtualClock
 from edgeagent.errors import Bug, BundleFault, ConfigFault, InferenceFault
@@ -178,6 +178,19 @@ def test_an_unsupported_operator_gives_way_to_the_next_variant(
     assert why.startswith(
         "model_1.tflite, because model_0.tflite: the model needs the operator edgetpu-custom-op"
     )
+
+
+def test_a_variant_that_computes_otherwise_gives_way_to_the_next(
+    build: Build, tmp_path: Path, clock: VirtualClock
+) -> None:
+    """It loads and runs; only its golden vectors tell."""
+    other = classifier().replace(weights().tobytes(), (-weights()).tobytes())
+    with closing(build(write_bundle(tmp_path, [other, classifier()]), "auto", clock)) as engine:
+        engine.start()
+        assert engine.predict(WINDOW).variant == "model_1.tflite"
+        why = str(engine.status()["why"])
+    assert why.startswith("model_1.tflite, because model_0.tflite: ")
+    assert "model_0.tflite fails its golden vectors: vector" in why
 
 
 def test_a_quarantined_model_serves_as_soon_as_its_bundle_was_mended(
@@ -355,6 +368,25 @@ engine.close()
 sys.exit(any("litert" in name or "tflite_runtime" in name for name in sys.modules))
 """
     assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False).returncode == 0
+
+
+def test_the_worker_imports_numpy_and_one_runtime_and_nothing_else_that_is_not_pythons_own(
+    bundle: Bundle,
+) -> None:
+    program = f"""
+import sys
+import edgeagent.inference.worker
+from edgeagent.inference.backends import open_model
+from edgeagent.inference.delegates import CPU
+from edgeagent.inference.tensors import Signature
+model = open({str(bundle.variants[0].file)!r}, "rb").read()
+open_model("model.tflite", model, Signature(4, 3, 3, [0.0] * 3, [1.0] * 3), 1, CPU)
+roots = {{name.partition(".")[0] for name, one in sys.modules.items() if getattr(one, "__file__", None)}}
+print(*roots - set(sys.stdlib_module_names))
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    found = set(done.stdout.split()) - {"_distutils_hack", "edgeagent"}  # the first: setuptools' own start-up
+    assert found in ({"numpy", "ai_edge_litert"}, {"numpy", "tflite_runtime"})
 
 
 def test_the_worker_ends_with_its_parent_even_if_that_is_killed(tmp_path: Path, bundle: Bundle) -> None:

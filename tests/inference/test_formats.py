@@ -17,7 +17,7 @@ from edgeagent.errors import BundleFault, ConfigFault
 from edgeagent.inference.bundle import load_bundle
 from edgeagent.inference.choices import choices_for
 from edgeagent.inference.faults import AcceleratorFault
-from edgeagent.inference.formats import refuse_foreign
+from edgeagent.inference.formats import refuse_foreign, way_to_bundle
 from edgeagent.inference.inline import Inline
 from edgeagent.inference.onnx import OnnxModel
 from edgeagent.inference.tensors import Signature
@@ -90,3 +90,15 @@ def test_without_onnx_runtime_a_bundle_that_has_a_tflite_variant_too_serves_with
         assert "model_0.tflite, because model_0.onnx: an .onnx model needs ONNX Runtime" in str(
             engine.status()["why"]
         )
+
+
+def test_who_names_a_model_in_a_bundles_place_is_told_the_way_to_one(tmp_path: Path) -> None:
+    ways = {
+        name: way_to_bundle(Path(name)) for name in ("m.tflite", "m.onnx", "m.keras", "activity", "m.exe")
+    }
+    assert ways["m.tflite"].endswith("a bundle a folder around one: edgeagent model new m.tflite")
+    assert "`edgeagent model schema` has its keys" in ways["m.onnx"]
+    assert ways["m.keras"].endswith("from_keras_model(MODEL), then: edgeagent model new")
+    assert (ways["activity"], ways["m.exe"], way_to_bundle(tmp_path)) == ("", "", "")
+    (tmp_path / "saved_model.pb").touch()
+    assert "from_saved_model(FOLDER), then: edgeagent model new" in way_to_bundle(tmp_path)

@@ -1,4 +1,4 @@
-"""A few hundred malformed models; `make fuzz` tries ten thousand."""
+"""A few hundred malformed models; `make fuzz-models` tries ten thousand."""
 
 from __future__ import annotations
 

@@ -130,7 +130,8 @@ def test_the_status_tells_how_the_worker_is_confined(tmp_path: Path) -> None:
         pid = int(str(engine.status()["pid"]))
         size = 512_000_000 + 3 * bundle.variants[0].file.stat().st_size
         assert resource.prlimit(pid, resource.RLIMIT_AS)[0] == size
-        assert "Seccomp:\t2" in Path(f"/proc/{pid}/status").read_text()
+        assert resource.prlimit(pid, resource.RLIMIT_CORE)[0] == 0
+        assert {"Seccomp:\t2", "NoNewPrivs:\t1"} <= set(Path(f"/proc/{pid}/status").read_text().splitlines())
     with closing(Inline(bundle, "cpu", RealClock())) as engine:
         engine.start()
         assert engine.status()["unconfined"] == ["everything: the model runs in the agent's own process"]

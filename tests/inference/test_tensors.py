@@ -69,8 +69,9 @@ def test_floats_are_quantized_as_the_runtimes_own_kernel_does(
     zero_point *= kind != INT16
     spread = 90 if kind != INT16 else 23000
     values = np.random.default_rng(1).normal(0, spread * scale, (4096, 1)).astype(np.float32)
-    fraction = np.abs(values / np.float32(scale)) % 1
-    values = values[np.abs(fraction - 0.5) > 0.01].reshape(-1, 1)  # exact halves: see the next test
+    if find_runtime().name.startswith("tflite-runtime"):  # exact halves: see the next test
+        fraction = np.abs(values / np.float32(scale)) % 1
+        values = values[np.abs(fraction - 0.5) > 0.01].reshape(-1, 1)
     tensor = Tensor((1, len(values)), kind, scale, zero_point)
     ours = encoded(tensor, values)
     np.testing.assert_array_equal(ours, run_kernel(QUANTIZE, Tensor(tensor.shape, FLOAT32), tensor, values))

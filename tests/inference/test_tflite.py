@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from flatmodel import FLOAT32, INT8, SOFTMAX, UINT8, Op, Tensor, model
+from flatmodel import FLOAT32, FULLY_CONNECTED, INT8, SOFTMAX, UINT8, Op, Tensor, model
 from tiny import classifier, windows, write_bundle
 
 from edgeagent.agent.clock import VirtualClock
@@ -56,6 +56,17 @@ def test_values_are_scaled_by_the_bundles_mean_and_std() -> None:
     np.testing.assert_array_equal(a, b)
 
 
+def test_xnnpack_computes_what_it_can_on_the_cpu() -> None:
+    """Of a float model: tflite-runtime's has no int8 operator."""
+    shapes = [(1, 4, 3), (3, 12), (3,), (1, 3)]
+    constants = [None, np.ones((3, 12), np.float32), np.zeros(3, np.float32), None]
+    tensors = [Tensor(shape, FLOAT32, data=data) for shape, data in zip(shapes, constants, strict=True)]
+    data = model(tensors, [Op(FULLY_CONNECTED, (0, 1, 2), (3,))], [0], [3])
+    one = TfliteModel(find_runtime(), data, Signature(4, 3, 3, [0.0] * 3, [1.0] * 3))
+    assert "DELEGATE" in {op["op_name"] for op in one._interpreter._get_ops_details()}
+    assert one.predict(np.ones((4, 3), np.float32)).scores.tolist() == [12, 12, 12]
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
@@ -96,9 +107,11 @@ def test_golden_vectors_that_come_out_otherwise_say_by_how_much(tmp_path: Path) 
     np.savez(bundle.golden.file, inputs=inputs, outputs=outputs)
     with pytest.raises(
         BundleFault,
-        match=r"vector 3 of 5 .* for 'walk'.* a difference of 0\.250; expected at most 0\.05.*mean and std",
-    ):
+        match=r"vector 3 of 5 .* for 'walk'.* a difference of 0\.250; expected at most 0\.05.*Usual causes: ",
+    ) as fault:
         check_golden(bundle, "model_0.tflite", lambda values: one.predict(values).scores)
+    for cause in ("mean and std", "quantized otherwise", "a delegate's library does not fit", "this NumPy"):
+        assert cause in fault.value.hint
 
 
 def test_every_shipped_bundle_passes_its_golden_vectors_on_this_runtime() -> None:
