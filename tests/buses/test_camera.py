@@ -257,9 +257,8 @@ def test_a_camera_that_vanishes_from_the_network_is_gone_and_found_again(server:
     network.open()
     assert network.take(0)
     silent = SnapshotCamera("http://127.0.0.1:9/snapshot", RealClock())
-    silent.open()
-    with pytest.raises(DeviceGone, match="does not answer"):
-        silent.take(0)
+    with pytest.raises(DeviceGone, match=r"does not answer \([^\[]*: Connection refused\)"):
+        silent.open()
     assert network.take(0)
     network.close()
     with pytest.raises(DeviceFault, match="not open"):

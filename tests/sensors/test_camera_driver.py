@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +18,8 @@ from driving import next_block
 from PIL import Image
 
 from edgeagent.agent.clock import RealClock, VirtualClock
+from edgeagent.agent.readers import Device
+from edgeagent.agent.threads import Inbox
 from edgeagent.buses import Buses
 from edgeagent.buses.camera import Still
 from edgeagent.config.secrets import Secret
@@ -289,10 +292,20 @@ def test_the_login_of_a_network_camera_is_a_secret_and_stands_in_no_message(powe
     sensor = network_camera(right)
     assert read_now(sensor).pictures == (jpeg(),)
     sensor.close()
-    wrong = network_camera(
-        Options(url=powered[0].url, user="admin", password=Secret("clear", "geheim"), rate=20)
-    )
+    wrong = Options(url=powered[0].url, user="admin", password=Secret("clear", "geheim"), rate=20)
     with pytest.raises(DeviceDenied, match="401") as caught:
-        read_now(wrong)
+        network_camera(wrong)
     assert "geheim" not in str(caught.value)
-    wrong.close()
+
+
+def test_a_network_camera_that_was_never_there_is_gone_and_stays_so_without_a_word_more(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    options = Options(url="http://127.0.0.1:9/snapshot", rate=20)
+    device = Device("porch", build("porch", options, Context(clock, Buses(clock))), clock, Inbox())
+    for _ in range(5):
+        clock.sleep_s((device.due_ns() - clock.now_ns()) / NS_PER_S)
+        device.step()
+        assert device.status()["state"] == "gone"
+    assert len([line for line in caplog.messages if line.startswith("sensor porch")]) == 1

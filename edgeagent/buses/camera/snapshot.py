@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import urllib3
 from urllib3.exceptions import HTTPError
 
@@ -12,6 +14,8 @@ from edgeagent.timebase import Clock
 TIMEOUT_S = 5.0  # for the connection, and between any two pieces of the picture
 LONGEST_S = 10.0
 PIECE_BYTES = 65536
+
+_FOR_PROGRAMMERS = re.compile(r"HTTPS?Connection(Pool)?\([^)]*\): |\[Errno -?\d+\] ")
 
 
 class SnapshotCamera:
@@ -24,9 +28,11 @@ class SnapshotCamera:
         self._pool: urllib3.PoolManager | None = None
 
     def open(self) -> None:
+        """A first picture is taken for nothing: a camera that does not answer is none that was opened."""
         self.close()
         timeout = urllib3.Timeout(connect=TIMEOUT_S, read=TIMEOUT_S)
         self._pool = urllib3.PoolManager(num_pools=1, timeout=timeout, retries=False)
+        self.take(0)
 
     def take(self, wait_ns: int) -> Still | None:
         del wait_ns  # how long a network camera takes is its own affair; the time-outs bound it
@@ -43,7 +49,9 @@ class SnapshotCamera:
                 answer.close()  # not kept alive: cheap cameras count their connections
         except HTTPError as e:
             raise DeviceGone(
-                f"does not answer ({e})", where=self.name, hint="Check its power, address and network."
+                f"does not answer ({_reason(e)})",
+                where=self.name,
+                hint="Check its power, address and network.",
             ) from e
         return Still(data, (asked_ns + answered_ns) // 2, self._clock.now_ns())
 
@@ -79,3 +87,8 @@ class SnapshotCamera:
             if self._clock.now_ns() > end_ns:
                 raise DeviceFault(f"takes more than {LONGEST_S:g} s for a picture", where=self.name)
         return bytes(data)
+
+
+def _reason(error: HTTPError) -> str:
+    """What urllib3 says of a failure, in as far as it is for people."""
+    return _FOR_PROGRAMMERS.sub("", str(error))
