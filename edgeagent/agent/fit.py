@@ -9,8 +9,10 @@ from types import ModuleType
 
 import msgspec
 
+from edgeagent.agent import wiring
+from edgeagent.agent.clock import VirtualClock
 from edgeagent.agent.state import state_folder
-from edgeagent.buses.i2c import bus_path
+from edgeagent.buses import Buses
 from edgeagent.conditioning import chain as conditioning
 from edgeagent.conditioning.chain import Conditioner, Conditions
 from edgeagent.config import load as config
@@ -28,6 +30,7 @@ from edgeagent.joined import sensors_of
 from edgeagent.pipeline import fit_inputs
 from edgeagent.records import Layout
 from edgeagent.sampling import report as reports
+from edgeagent.sensors import Context
 from edgeagent.units import meant
 
 
@@ -79,7 +82,8 @@ class _Fitting:
                 self._marks.key(("sensors",)), "there is no sensor", expected="sensors: {NAME: ...}"
             )
         self._drivers()
-        self._addresses()
+        for name, clash in wiring.clashes(self._draft.sensors):
+            self._fault(("sensors", name), clash)
         for name, model in self._draft.models.items():
             self._model(name, model)
         for name, pipeline in self._draft.pipelines.items():
@@ -104,6 +108,7 @@ class _Fitting:
             except Fault as fault:
                 self._fault(("sensors", name), fault)
             else:
+                self._fake(name, entry.part, module)
                 if layout is not None:
                     self._units(name, layout)
                     self._condition(name, entry.condition, layout)
@@ -128,26 +133,17 @@ class _Fitting:
         if not faults:
             self._layouts[name] = Conditioner(conditions, given).layout
 
-    def _addresses(self) -> None:
-        """Two chips cannot answer at one address of one bus. A fake has a bus of its own."""
-        taken: dict[tuple[str, int], str] = {}
-        for name, entry in self._draft.sensors.items():
-            options = entry.part.options
-            bus, address = getattr(options, "bus", None), getattr(options, "address", None)
-            if not isinstance(bus, str) or not isinstance(address, int) or bus.startswith("fake:"):
-                continue
-            try:
-                other = taken.setdefault((bus_path(bus), address), name)
-            except ConfigFault as fault:
-                self._fault(("sensors", name, "bus"), fault)
-                continue
-            if other != name:
-                twice = ConfigFault(
-                    f"{other} is at {address:#04x} of {bus_path(bus)} already",
-                    expected="another address or bus",
-                    hint="Most chips have a pin that changes their address; else an I2C multiplexer or a second bus.",
-                )
-                self._fault(("sensors", name), twice)
+    def _fake(self, name: str, part: schema.Part, module: ModuleType) -> None:
+        """A fake is made as at the start of the agent, for its own faults; nothing is opened."""
+        at, clock = wiring.fake_at(part.options), VirtualClock()
+        if at is None:
+            return
+        try:
+            module.build(name, part.options, Context(clock, Buses(clock)))
+        except Fault as fault:
+            path = ("sensors", name)
+            of_its_own = (*path, "fake", fault.where) in self._marks
+            self._fault((*path, "fake" if of_its_own else at), fault)
 
     def _advised(self, folder: str, part: schema.Part, path: KeyPath) -> ModuleType:
         """The part's module, after its `advise` has been heard."""

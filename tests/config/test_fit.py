@@ -136,6 +136,59 @@ def test_fakes_have_a_bus_each_and_a_bus_of_no_known_name_is_a_fault(tmp_path: P
     assert "sensors.a.bus: no I2C bus is called 'spi0', expected i2c-1, or fake:CHIP" in fault
 
 
+def test_a_fake_that_does_not_exist_or_cannot_have_its_fault_is_found_before_the_start(
+    tmp_path: Path,
+) -> None:
+    """What `run` would end with, `check` has said."""
+    text = (
+        DEVICE
+        + """sensors:
+  a: {driver: bme280, bus: "fake:bme28"}
+  b: {driver: nmea, port: "fake:gsp"}
+  c: {driver: lm75, bus: "fake:lm75", fake: {wrong_id: 3}}
+  d: {driver: modbus_tcp, host: "fake:metre", registers: {x: {address: 1, unit: V}}}
+"""
+    )
+    found = said(tmp_path, text)
+    assert [line.partition(",")[0] for line in found] == [
+        "3:28: sensors.a.bus: no fake chip is called 'bme28'",
+        "4:27: sensors.b.port: no fake device is called 'gsp'",
+        "5:56: sensors.c.fake.wrong_id: a Lm75 has no id that could be wrong",
+        "6:33: sensors.d.host: no fake device is called 'metre'",
+    ]
+    assert "bme280" in found[0]
+
+
+def test_a_serial_port_is_one_sensors_by_whichever_of_its_names(tmp_path: Path) -> None:
+    (tmp_path / "usb-Uno-if00").symlink_to(tmp_path / "ttyAMA7")
+    text = (
+        DEVICE
+        + f"""sensors:
+  a: {{driver: nmea, port: {tmp_path}/usb-Uno-if00}}
+  b: {{driver: bridge, port: {tmp_path}/elsewhere}}
+  c: {{driver: bridge, port: {tmp_path}/ttyAMA7}}
+"""
+    )
+    (fault,) = said(tmp_path, text)
+    assert fault.startswith("5:29: sensors.c.port: a reads ")
+    assert "a port of its own. `edgeagent scan` shows" in fault
+
+
+def test_modbus_devices_share_a_line_that_is_set_alike_for_all(tmp_path: Path) -> None:
+    unit = "driver: modbus_rtu, port: /dev/serial/by-id/usb-485, registers: {x: {address: 1, unit: V}}"
+    text = (
+        DEVICE
+        + f"""sensors:
+  a: {{{unit}, device_id: 1}}
+  b: {{{unit}, device_id: 2}}
+  c: {{{unit}, device_id: 3, baud: 19200}}
+"""
+    )
+    (fault,) = said(tmp_path, text)
+    assert "sensors.c.port: a is on /dev/serial/by-id/usb-485 too, with baud: 9600, parity: none" in fault
+    assert fault.endswith("expected the same for all devices of a line")
+
+
 def test_an_accelerator_may_be_a_delegate_with_options_in_its_own_words(tmp_path: Path) -> None:
     text = IMU + "models: {activity: {bundle: activity, accelerator: {external: %s}}}\n"
     assert (
