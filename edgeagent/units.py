@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
 import numpy.typing as npt
 
-from edgeagent.config.findings import listed, nearest
+from edgeagent.config.findings import alike, listed, nearest
 from edgeagent.errors import ConfigFault
 from edgeagent.records import Channel
 
@@ -94,9 +93,7 @@ def meant(unit: str) -> str:
         return ""
     word = unit.strip().casefold().translate(_PLAIN)
     found = _FOLDED.get(word) or _WORDS.get(word.removesuffix("s"))
-    if found is None and (near := get_close_matches(word, _FOLDED, n=1, cutoff=0.8)):
-        found = _FOLDED[near[0]]
-    return found or ""
+    return found or _FOLDED.get(alike(word, _FOLDED, cutoff=0.8), "")
 
 
 def must_be_known(unit: str) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
+
+from edgeagent.config.findings import alike
 
 _BY_ARRIVAL = re.compile(r"tty(USB|ACM)\d+")
 
@@ -90,8 +91,8 @@ def advice_on_baud(baud: int) -> str:
     """What `check` warns of in a baud rate: a digit too few gives noise, and no error; "" if it is one in use."""
     if baud in USUAL_BAUDS:
         return ""
-    near = get_close_matches(str(baud), map(str, USUAL_BAUDS), n=1)
-    return f"{baud} is no usual baud rate" + (f". Did you mean {near[0]}?" if near else "")
+    near = alike(str(baud), map(str, USUAL_BAUDS))
+    return f"{baud} is no usual baud rate" + (f". Did you mean {near}?" if near else "")
 
 
 def _by_arrival(path: str) -> bool:

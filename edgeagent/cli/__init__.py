@@ -9,7 +9,6 @@ exception is ours and ends in 70.
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import logging
 import platform
@@ -78,8 +77,10 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         there = self.list_commands(ctx)
         if args[0] not in there:
-            near = difflib.get_close_matches(args[0], there, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else f" There are: {', '.join(there)}."
+            from edgeagent.config.findings import alike  # with msgspec, which help has no need of
+
+            near = alike(args[0], there)
+            hint = f" Did you mean '{near}'?" if near else f" There are: {', '.join(there)}."
             raise click.UsageError(f"There is no command '{args[0]}'.{hint}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
@@ -134,8 +133,15 @@ def dotted(path: Path) -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """`Did you mean 'rate'?`, or "" if nothing known is near."""
     by_folded = {one.casefold(): one for one in known}
-    close = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
-    return f"Did you mean '{by_folded[close[0]]}'?" if close else ""
+    close = alike(word.casefold(), by_folded)
+    return f"Did you mean '{by_folded[close]}'?" if close else ""
+
+
+def alike(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """The known word that is most like it; "" if none is: 1 is the same, 0 has nothing in common."""
+    from difflib import get_close_matches  # 0.5 MB that a config without faults has no need of
+
+    return next(iter(get_close_matches(word, known, n=1, cutoff=cutoff)), "")
 
 
 def listed(words: Iterable[str]) -> str:

@@ -11,12 +11,15 @@ import os
 import re
 import shlex
 import sys
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from edgeagent.config.findings import listed, nearest
 from edgeagent.errors import ConfigFault
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 _HAS_OPTIONS = re.compile(r"^(class Options\b|Options\b.*=)", re.MULTILINE)
 
@@ -24,6 +27,11 @@ _HAS_OPTIONS = re.compile(r"^(class Options\b|Options\b.*=)", re.MULTILINE)
 def names(folder: str) -> list[str]:
     """What the config may name in a folder: our files that have `Options`, and other packages' entry points."""
     return sorted({*_own(folder), *_foreign(folder)})
+
+
+def known(folder: str, words: set[str]) -> set[str]:
+    """Those of the words that name a file of ours, or, if none does, a part of other packages."""
+    return words & _own(folder) or words & _foreign(folder).keys()
 
 
 def find(folder: str, name: str) -> ModuleType:
@@ -85,4 +93,6 @@ def _own(folder: str) -> set[str]:
 
 
 def _foreign(folder: str) -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # 2 MB, for the few who have parts of other packages
+
     return {point.name: point for point in entry_points(group=f"edgeagent.{folder}")}

@@ -191,9 +191,9 @@ class Walker:
 
     def _named_by_value(self, items: list[Item], names: Names, path: Path) -> _Named | None:
         key = names.by
-        there = f"{key}: {listed(parts.names(names.folder))}"
         item = next((item for item in items if item.key == key), None)
         if item is None:
+            there = f"{key}: {listed(parts.names(names.folder))}"
             near = next((n for n in (_meant(i.key, [key]) for i in items) if n), "")
             self._wrong(path, f"the key '{key}' is missing", expected=there, hint=near)
             return None
@@ -203,13 +203,14 @@ class Walker:
     def _named_by_key(
         self, items: list[Item], folder: str, path: Path, shared: tuple[str, ...]
     ) -> _Named | None:
-        known = parts.names(folder)
+        known = parts.known(folder, {item.key for item in items})
         there = [item for item in items if item.key in known]
         if not items:
-            self._wrong(path, "nothing says what it is", expected=f"one of the keys {listed(known)}")
+            expected = f"one of the keys {listed(parts.names(folder))}"
+            self._wrong(path, "nothing says what it is", expected=expected)
         elif not there:
             for item in items:
-                self._unknown(item, path, [*known, *shared])
+                self._unknown(item, path, [*parts.names(folder), *shared])
         elif len(there) > 1:
             what = f"{dotted(path)}: two in one, {there[0].key} and {there[1].key}"
             self._report.fault(there[1].mark, what, expected="an entry for each")

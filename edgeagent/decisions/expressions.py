@@ -8,7 +8,6 @@ a tree in which `motion.label` is one name, so that there are no attributes left
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any, Literal, Protocol
 
 from simpleeval import InvalidExpression, SimpleEval
 
+from edgeagent.config.findings import alike
 from edgeagent.decisions import Value
 from edgeagent.errors import ConfigFault
 
@@ -159,8 +159,8 @@ def check_names(used: Named, known: Iterable[str]) -> list[ConfigFault]:
 def unknown_name(name: str, known: Iterable[str], *, where: str = "") -> ConfigFault:
     """The fault of naming what is not there: says what its sensor or pipeline has, and which of it is the nearest."""
     there = sorted(known)
-    near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
-    owners = tuple(f"{one.partition('.')[0]}." for one in (name, *near) if "." in one)
+    near = alike(name, there, cutoff=0.5)
+    owners = tuple(f"{one.partition('.')[0]}." for one in (name, near) if "." in one)
     meant = [one for one in there if one.startswith(owners)]  # of a hundred names, those that help
     return ConfigFault(
         f"nothing is called {name}",
@@ -168,7 +168,7 @@ def unknown_name(name: str, known: Iterable[str], *, where: str = "") -> ConfigF
         expected=f"one of {', '.join(meant or there)}"
         if there
         else "a name that the config declares, and it declares none",
-        hint=f"Did you mean {near[0]}?" if near else "",
+        hint=f"Did you mean {near}?" if near else "",
     )
 
 

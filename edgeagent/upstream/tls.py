@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import ssl
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def check_identity(certificate: Path | None, key: Path | None) -> None:
 def trust(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
     """Trusts `ca` instead of the system's, and shows `certificate`. Raises ConfigFault if one cannot be read."""
     try:
-        context = ssl.create_default_context(cafile=ca)
+        context = ssl.create_default_context(cafile=ca, capath=None if ca else _hashed_folder())
     except (OSError, ssl.SSLError) as e:
         raise ConfigFault(str(e), where=str(ca), expected="a file of certificates in PEM") from e
     if certificate and key:
@@ -30,6 +31,17 @@ def trust(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SS
             where = f"{certificate}, {key}"
             raise ConfigFault(str(e), where=where, expected="a certificate and its key in PEM") from e
     return context
+
+
+def _hashed_folder() -> str | None:
+    """Where Debian keeps the system's certificates by hash, for OpenSSL to read the one that a receiver shows.
+
+    From its file of all of them it reads all: 1.3 MB. None if `SSL_CERT_FILE` names a file, or there is no such folder.
+    """
+    paths = ssl.get_default_verify_paths()
+    if paths.openssl_cafile_env in os.environ or not paths.capath:
+        return None
+    return paths.capath if (Path(paths.capath) / "ca-certificates.crt").exists() else None
 
 
 def is_loopback(host: str) -> bool:

@@ -112,6 +112,10 @@ class Running(NamedTuple):
         return sum(times.user + times.system for times in used)
 
 
+_NOT_A_SERVICES = ("RUNTIME_DIRECTORY", "STATE_DIRECTORY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Of the shell that measures: the agent is given its folders, and a service has the system's certificates."""
+
+
 @contextmanager
 def scratch() -> Iterator[Path]:
     with TemporaryDirectory(prefix="edgeagent-bench-") as folder:
@@ -121,7 +125,7 @@ def scratch() -> Iterator[Path]:
 @contextmanager
 def running(config: Path) -> Iterator[Running]:
     """Start the agent on a config; stopped at the end."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("RUNTIME_DIRECTORY", "STATE_DIRECTORY")}
+    environment = {k: v for k, v in os.environ.items() if k not in _NOT_A_SERVICES}
     log = config.with_suffix(".log")
     with log.open("wb") as words:
         process = subprocess.Popen(

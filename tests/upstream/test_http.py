@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -209,6 +210,29 @@ def test_tls_is_trusted_with_the_right_certificate_only() -> None:
         assert "TLS fails" in trouble(server.url)
         assert server.requests == []
         one = sink(server.url, ca=CERTIFICATE)
+        assert one.send(BATCH).accepted == set(BATCH)
+        one.close()
+
+
+def test_a_certificate_of_the_systems_folder_is_read_when_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca-certificates.crt").touch()  # the file of all of them: read, it would vouch for nobody
+    shutil.copy(CERTIFICATES / "authority.pem", tmp_path / "991f2c38.0")  # openssl x509 -hash
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    with scripted(FINE, tls=CERTIFICATES / "good.pem") as server:
+        one = sink(server.url)
+        assert one.send(BATCH).accepted == set(BATCH)
+        one.close()
+        (tmp_path / "991f2c38.0").unlink()
+        assert "TLS fails" in trouble(server.url)
+
+
+def test_a_file_of_certificates_in_the_environment_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATES / "authority.pem"))
+    with scripted(FINE, tls=CERTIFICATES / "good.pem") as server:
+        one = sink(server.url)
         assert one.send(BATCH).accepted == set(BATCH)
         one.close()
 

@@ -99,7 +99,7 @@ class Playback:
         self._loop_ns = int(t_ns[-1]) - self._origin_ns + round(NS_PER_S / layout.rate_hz)
         # The first sample again at the end, so that the seam of the loop is a line like any other.
         self._t_ns = np.append(t_ns[good] - self._origin_ns, self._loop_ns)
-        self._values = np.append(values[good], values[good][:1], axis=0)[:, columns].astype(np.float64)
+        self._values = np.append(values[good], values[good][:1], axis=0)[:, columns]
         self._labels: tuple[Label, ...] = recording.header.labels
 
     def at(self, world_ns: Int64Array) -> Float64Array:
@@ -107,8 +107,8 @@ class Playback:
         left = np.clip(np.searchsorted(self._t_ns, t_ns, side="right") - 1, 0, len(self._t_ns) - 2)
         step_ns = self._t_ns[left + 1] - self._t_ns[left]
         part = ((t_ns - self._t_ns[left]) / step_ns)[:, np.newaxis]
-        here = self._values[left]
-        return np.asarray(here + part * (self._values[left + 1] - here), dtype=np.float64)
+        here, there = (self._values[i].astype(np.float64) for i in (left, left + 1))
+        return np.asarray(here + part * (there - here))
 
     def label(self, t_start_ns: int, t_end_ns: int) -> str | None:
         start_ns = t_start_ns % self._loop_ns + self._origin_ns
