@@ -141,17 +141,18 @@ class SampleTimes:
         Where all that is known is that the last was taken between `earliest_ns` and `newest_ns`, what was
         expected is believed as far as it lies between: a reader held up does not move the samples.
         """
-        steps = max(count + lost, 1)
-        observed_ns = newest_ns if earliest_ns is None else (earliest_ns + newest_ns) / 2
-        expected_ns = observed_ns if self._last_ns is None else self._last_ns + steps * self._period_ns
-        if earliest_ns is not None:
-            observed_ns = min(max(expected_ns, earliest_ns), newest_ns)
-        error_ns = observed_ns - expected_ns
+        steps, step_ns, error_ns = max(count + lost, 1), self._period_ns, 0.0
+        earliest_ns = newest_ns if earliest_ns is None else earliest_ns
+        if self._last_ns is None:
+            end_ns = (earliest_ns + newest_ns) / 2
+        else:
+            expected_ns = self._last_ns + steps * step_ns
+            end_ns = min(max(expected_ns, earliest_ns), newest_ns)
+            error_ns = end_ns - expected_ns
+            if error_ns and abs(error_ns) <= self._slack_ns:
+                step_ns = self._pull(error_ns, steps)
+                end_ns = self._last_ns + steps * step_ns
         self._jitter_ns += self.JITTER_GAIN * (abs(error_ns) - self._jitter_ns)
-        step_ns, end_ns = self._period_ns, observed_ns
-        if self._last_ns is not None and abs(error_ns) <= self._slack_ns:
-            step_ns = self._pull(error_ns, steps)
-            end_ns = self._last_ns + steps * step_ns
         self._last_ns = end_ns
         whole_ns, last_ns = max(round(step_ns), 1), round(end_ns)
         return np.arange(last_ns - (count - 1) * whole_ns, last_ns + 1, whole_ns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import chain, cycle
 from operator import add, mul
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -37,7 +38,7 @@ class Rows(NamedTuple):
 
 
 class Splitter:
-    """Cuts what comes into lines. What comes first after `restart` is taken for half a line, and left out."""
+    """Cuts what comes at the ends of lines. What comes first after `restart` is taken for half a line, and left out."""
 
     def __init__(self) -> None:
         self.restart()
@@ -47,15 +48,18 @@ class Splitter:
         self._partial = b""
         self._skipping = True
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Whole lines without their ends; one longer than MAX_LINE_BYTES is given up as far as it has come."""
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        if self._skipping and lines:
-            del lines[0]
+    def feed(self, data: bytes) -> bytes:
+        """The lines that `data` completes, in one piece, with an end between each two.
+
+        One longer than MAX_LINE_BYTES is given up as far as it has come.
+        """
+        lines, end, self._partial = (self._partial + data).rpartition(b"\n")
+        if self._skipping and end:
+            lines = lines.partition(b"\n")[2]
             self._skipping = False
         if len(self._partial) > MAX_LINE_BYTES:
             if not self._skipping:
-                lines.append(self._partial)
+                lines += b"\n" + self._partial
             self._partial, self._skipping = b"", True
         return lines
 
@@ -86,20 +90,22 @@ class LineParser:
 
     def feed(self, data: bytes) -> Rows:
         """The lines that `data` completes."""
-        lines = list(filter(bytes.strip, self._splitter.feed(data)))
+        lines = self._splitter.feed(data)
         self._reasons = {}
-        numbers = self._in_bulk(lines)
-        if numbers is None:
-            numbers = [number for line in lines for number in self._finite(line)]
+        rows = self._in_bulk(lines) if lines else []
+        if rows is None:
+            rows = [self._finite(line) for line in lines.split(b"\n") if line.strip()]
+        numbers: Iterator[float] = chain.from_iterable(rows)
         if self._scaled:
-            numbers = list(map(mul, numbers, cycle(self._scale)))
+            numbers = map(mul, numbers, cycle(self._scale))
         if self._shifted:
-            numbers = list(map(add, numbers, cycle(self._offset)))
-        values = np.array(numbers, np.float32).reshape(-1, len(self._columns))
+            numbers = map(add, numbers, cycle(self._offset))
+        width = len(self._columns)
+        values = np.fromiter(numbers, np.float32, len(rows) * width).reshape(-1, width)
         return Rows(values, tuple(self._reasons.values()))
 
-    def _in_bulk(self, lines: list[bytes]) -> list[float] | None:
-        """Every number of every line, all below the limit; None if each line has to be looked at by itself."""
+    def _in_bulk(self, lines: bytes) -> Sequence[Sequence[float]] | None:
+        """A row for every line, all numbers below the limit; None if each line has to be looked at by itself."""
         del lines
         return None
 
@@ -140,17 +146,17 @@ class CsvParser(LineParser):
         number = Annotated[float, msgspec.Meta(gt=-self._limit, lt=self._limit)]
         self._decode = msgspec.json.Decoder(list[tuple[(number,) * len(columns)]]).decode  # type: ignore[misc]
 
-    def _in_bulk(self, lines: list[bytes]) -> list[float] | None:
+    def _in_bulk(self, lines: bytes) -> Sequence[Sequence[float]] | None:
         """Lines of JSON numbers, as most are, go through the JSON parser: a quarter of the cost of `float`."""
         if self._delimiter != b",":
-            if any(b"," in line for line in lines):
+            if b"," in lines:
                 return None
-            lines = [b",".join(line.split(self._delimiter)) for line in lines]
+            lines = b"\n".join(b",".join(line.split(self._delimiter)) for line in lines.split(b"\n"))
         try:
-            rows = self._decode(b"[[" + b"],[".join(lines) + b"]]") if lines else []
+            rows: list[tuple[float, ...]] = self._decode(b"[[" + lines.replace(b"\n", b"],[") + b"]]")
         except msgspec.DecodeError:
             return None
-        return list(chain.from_iterable(rows)) if len(rows) == len(lines) else None
+        return rows if len(rows) == lines.count(b"\n") + 1 else None
 
     def _row(self, line: bytes) -> list[float | None]:
         fields = line.split(self._delimiter)

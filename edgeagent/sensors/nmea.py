@@ -111,7 +111,7 @@ class Receiver:
     def feed(self, data: bytes, now_ns: int) -> list[Fix]:
         """The fixes that are complete: both sentences are there, or the next time of day has begun."""
         fixes, self.utc = [], None
-        for line in filter(bytes.strip, self._splitter.feed(data)):
+        for line in filter(bytes.strip, self._splitter.feed(data).split(b"\n")):
             kind, said = self._sentence(line.strip())
             if not said:
                 continue

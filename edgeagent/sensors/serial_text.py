@@ -112,7 +112,7 @@ class SerialText(OnSerial):
         self._latency_ns = round(options.latency * NS_PER_S)
         self._silence_ns = round(max(SILENCE_S, SILENCE_PERIODS / rate_hz) * NS_PER_S) if rate_hz else None
         self._read_ns = self._due_ns = self._last_ns = self._heard_ns = 0
-        self._lines, self._first_ns = 0, 0  # since it was opened
+        self._lines, self._first_ns = 0, 0  # since it was opened, if nobody has stated a rate
 
     def open(self) -> None:
         """Raises DeviceFault: as the port."""
@@ -139,8 +139,6 @@ class SerialText(OnSerial):
         self._heard_ns = self._read_ns
         self._seq += 1
         t_ns = self._stamp(len(values), since_ns)
-        self._first_ns = self._first_ns if self._lines else t_ns.item(0)
-        self._lines += len(values)
         return Block(self._name, self._seq, t_ns, values, self._read_ns, reasons=reasons)
 
     def counters(self) -> dict[str, int | float]:
@@ -152,7 +150,7 @@ class SerialText(OnSerial):
         return counts
 
     def _measured_hz(self) -> float:
-        """Lines a second since it was opened; 0 before the second line. Nobody has stated a rate."""
+        """Lines a second since it was opened; 0 before the second line."""
         spans, took_ns = self._lines - 1, self._last_ns - self._first_ns
         return round(spans * NS_PER_S / took_ns, 3) if spans > 0 and took_ns > 0 else 0.0
 
@@ -171,6 +169,8 @@ class SerialText(OnSerial):
         else:
             step_ns = max((self._read_ns - since_ns) // n, 1)
             t_ns = np.arange(self._read_ns - (n - 1) * step_ns, self._read_ns + 1, step_ns)
+            self._first_ns = self._first_ns if self._lines else t_ns.item(0)
+            self._lines += n
         if t_ns.item(0) <= self._last_ns:  # lines that were held up came all at once, and reach back
             t_ns = np.maximum(t_ns, self._last_ns + 1 + np.arange(n))
         self._last_ns = t_ns.item(-1)
