@@ -145,12 +145,12 @@ class Swaps:
 def must_be_alike(config: Config, key: str, old: Bundle, new: Bundle) -> None:
     """Raises BundleFault unless windows, pipelines and rules that were made for the one are right for the other."""
     differences = [
-        f"{what} {found}, not {wanted}"
+        f"{what} {found}, not {wanted}".lstrip()
         for what, wanted, found in (
             ("channels", _channels(old), _channels(new)),
             ("a rate of", f"{old.layout.rate_hz:g} Hz", f"{new.layout.rate_hz:g} Hz"),
             ("windows of", f"{old.window_s:g} s", f"{new.window_s:g} s"),
-            ("pictures of", old.layout.shape, new.layout.shape),
+            ("", _samples(old), _samples(new)),
             ("a hop of", *(_hop(config, key, bundle) for bundle in (old, new))),
         )
         if wanted != found
@@ -166,14 +166,19 @@ def must_be_alike(config: Config, key: str, old: Bundle, new: Bundle) -> None:
     ]
     if differences:
         raise BundleFault(
-            f"it does not fit in the place of {old.name} {old.version}: {'; '.join(differences)}",
-            where=str(new.folder),
+            f"{new.name} {new.version} does not fit in the place of {old.name} {old.version}: "
+            + "; ".join(differences),
             hint="A model of another shape is a change of the config: name its bundle there, and reload",
         )
 
 
 def _channels(bundle: Bundle) -> str:
     return ", ".join(f"{channel.name} ({channel.unit})" for channel in bundle.layout.channels)
+
+
+def _samples(bundle: Bundle) -> str:
+    shape = " x ".join(map(str, reversed(bundle.layout.shape)))
+    return f"pictures of {shape}" if shape else "readings"
 
 
 def _hop(config: Config, key: str, bundle: Bundle) -> str:

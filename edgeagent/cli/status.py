@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SERVICE = Path("/run/edgeagent")  # `RuntimeDirectory=` of the service, which only the service is told
 
+_WORTH_TELLING = 0.0005  # of all values: 0.1 % as it is shown
 ROOMY = 30  # lines of a terminal; on a smaller one there is no room for empty ones
 
 
@@ -256,13 +257,16 @@ def _sections(status: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[t
 
 
 def _why(model: dict[str, Any]) -> str:
-    """Why it runs where it does, and with so many threads."""
-    threads, why = model["threads"], model["threads_why"]
-    return (
-        f"{model['why']}; {threads} thread{'s' if threads > 1 else ''}: {why}"
-        if model["got"]
-        else model["why"]
-    )
+    """Why it runs where it does, with so many threads, and what of its input and its confinement is amiss."""
+    if not model["got"]:
+        return str(model["why"])
+    threads = model["threads"]
+    told = [model["why"], f"{threads} thread{'s' if threads > 1 else ''}: {model['threads_why']}"]
+    if model["clipped"] >= _WORTH_TELLING:
+        told.append(f"{model['clipped']:.1%} of what it was given lies beyond its range, and was clipped")
+    if model["unconfined"]:
+        told.append(f"not confined: {', '.join(model['unconfined'])}")
+    return "; ".join(told)
 
 
 def _sent(upstream: dict[str, Any]) -> str:

@@ -157,7 +157,7 @@ def _other_labels(text: str) -> str:
 
 
 REFUSED = {
-    "channels": (lambda t: t.replace("acc_x", "a_x"), "it does not fit in the place of activity"),
+    "channels": (lambda t: t.replace("acc_x", "a_x"), "activity 9.1 does not fit in the place of activity"),
     "rate": (lambda t: re.sub(r"rate: \S+ Hz", "rate: 25 Hz", t), "a rate of 25 Hz, not 50 Hz"),
     "window": (lambda t: re.sub(r"window: \S+ s", "window: 1 s", t), "windows of 1 s, not 2 s"),
     "hash": (lambda t: re.sub(r"sha256: \w{6}", "sha256: 000000", t), "altered or cut short"),
@@ -223,6 +223,8 @@ def test_what_cannot_be_done_is_said(site: Site, capsys: pytest.CaptureFixture[s
             "there is no model 'nonesuch'; expected one of `models:` in the config: activity"
             in capsys.readouterr().err
         )
+        assert edgeagent(site, "model", "swap", "activity", own_bundles() / "surface") == FAULTS
+        assert "pictures of 48 x 48, not readings" in capsys.readouterr().err
         (tmp_path / "torn.tar").write_bytes(b"no archive")
         assert edgeagent(site, "model", "swap", "activity", tmp_path / "torn.tar") == FAULTS
         assert "no tar" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgeagent.cli.status import _is_news, _level, _rate, _state, _trouble, span
+from edgeagent.cli.status import _is_news, _level, _rate, _state, _trouble, _why, span
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,35 @@ def test_the_last_warning_is_told_only_if_it_is_not_said_at_the_top_already() ->
     assert not _is_news("the outbox cannot be written: the disk is full", degraded)
     assert not _is_news("", degraded)
     assert _is_news("sensor b is gone: no port at all", degraded)
+
+
+SERVES = {
+    "got": "cpu",
+    "why": "m is the first",
+    "threads": 1,
+    "threads_why": "the config says so",
+    "clipped": 0.0,
+    "unconfined": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ({}, "m is the first; 1 thread: the config says so"),
+        ({"clipped": 0.0004, "threads": 2}, "m is the first; 2 threads: the config says so"),
+        (
+            {"clipped": 0.123},
+            "m is the first; 1 thread: the config says so; "
+            "12.3% of what it was given lies beyond its range, and was clipped",
+        ),
+        (
+            {"unconfined": ["RLIMIT_AS: not permitted", "seccomp: no filter for riscv64"]},
+            "m is the first; 1 thread: the config says so; "
+            "not confined: RLIMIT_AS: not permitted, seccomp: no filter for riscv64",
+        ),
+        ({"got": None, "why": "m: the model file is empty"}, "m: the model file is empty"),
+    ],
+)
+def test_a_model_says_why_it_runs_so_and_what_is_amiss_with_it(model: dict[str, Any], told: str) -> None:
+    assert _why(SERVES | model) == told
