@@ -20,9 +20,10 @@ from edgeagent.inference import Answer, Engine
 from edgeagent.inference.bundle import Bundle, Golden, Variant
 from edgeagent.inference.choices import Choice, Requested, choices_for
 from edgeagent.inference.delegates import CPU
-from edgeagent.inference.describe import describe
+from edgeagent.inference.describe import describe_variant
+from edgeagent.inference.engine import signature
 from edgeagent.inference.faults import AcceleratorFault
-from edgeagent.inference.formats import TFLITE
+from edgeagent.inference.formats import ONNX
 from edgeagent.inference.golden import load_golden
 from edgeagent.inference.inline import Inline
 from edgeagent.inference.supervisor import Supervisor
@@ -49,7 +50,7 @@ class Latency(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """One variant on one accelerator with so many threads.
 
-    `raw`: set_tensor, invoke and get_tensor with the input ready; `inline` and `process`: from a window to its scores
+    `raw`: the bare runtime with the input ready; `inline` and `process`: from a window to its scores
     by the two kinds of isolation. Raw and inline on the CPU only: an accelerator is not opened twice. `memory_bytes`:
     the worker's proportional set size. `accuracy`: over the `windows` of the bundle's held-out data that lie in one
     label, None if it has none. `golden_off`: the largest difference from the golden vectors. `trouble`: why there is
@@ -187,7 +188,7 @@ def _measure(case: Case, blank: Figures, calls: int, clock: Clock, held_out: lis
         if accelerator.is_cpu:
             here.start()
             ways["inline"] = partial(_in_a_row(here), window)
-            if (raw := _raw(variant, threads)) is not None:
+            if (raw := _raw(bundle, variant, threads)) is not None:
                 ways["raw"] = raw
         times_us = {way: _latency(times) for way, times in _in_turns(ways, calls, clock).items()}
         right = [bundle.task.read(ask(values).scores).label == label for values, label in held_out]
@@ -197,7 +198,7 @@ def _measure(case: Case, blank: Figures, calls: int, clock: Clock, held_out: lis
             blank,
             **times_us,
             size_bytes=variant.file.stat().st_size,
-            quantization=describe(variant.read()).quantization if _is_tflite(variant) else "",
+            quantization=describe_variant(variant).quantization,
             backend=str(status["backend"]),
             memory_bytes=_memory_bytes(child),
             golden_off=float(np.abs(scores - golden.outputs).max()),
@@ -227,14 +228,12 @@ def _in_a_row(engine: Engine, stream: str = "bench") -> Callable[[Seen], Answer]
     return lambda values: engine.predict(values, stream, next(numbers))
 
 
-def _is_tflite(variant: Variant) -> bool:
-    return variant.file.suffix.lower() == TFLITE
+def _raw(bundle: Bundle, variant: Variant, threads: int) -> Callable[[], object] | None:
+    """None for a .tflite file with a shape that only our path settles."""
+    if variant.file.suffix.lower() == ONNX:
+        from edgeagent.inference.onnx import bare  # an extra
 
-
-def _raw(variant: Variant, threads: int) -> Callable[[], object] | None:
-    """None for what is no .tflite file, or has a shape that only our path settles."""
-    if not _is_tflite(variant):
-        return None
+        return bare(variant.read(), signature(bundle), threads)
     with quiet_stderr():
         interpreter = find_runtime().interpreter(model_content=variant.read(), num_threads=threads)
         interpreter.allocate_tensors()

@@ -12,8 +12,9 @@ from edgeagent.cli import OK
 from edgeagent.config.quantities import DURATION, FREQUENCY, parse_quantity
 from edgeagent.errors import ConfigFault, disk
 from edgeagent.inference.bundle import PIXEL
-from edgeagent.inference.describe import ModelFacts, describe
+from edgeagent.inference.describe import describe
 from edgeagent.inference.draft import Answers, Shape, draft, shape_of
+from edgeagent.inference.facts import ModelFacts
 from edgeagent.inference.formats import BY_HAND, ONNX, refuse_foreign
 
 _ASKS = {"classification": "labels", "regression": "values", "anomaly": "threshold", "embedding": ""}

@@ -25,7 +25,8 @@ from edgeagent.errors import StorageFault
 from edgeagent.inference.archive import archive_name, pack, unpack
 from edgeagent.inference.bundle import Bundle, BundleKeys, find_bundle, load_bundle, own_bundles, read_keys
 from edgeagent.inference.checkup import check_bundle
-from edgeagent.inference.describe import ModelFacts, describe
+from edgeagent.inference.describe import describe_variant
+from edgeagent.inference.facts import ModelFacts
 from edgeagent.inference.listing import rows, write_table
 from edgeagent.inference.supervisor import Supervisor
 
@@ -128,8 +129,7 @@ def show(bundle: str, as_json: bool) -> int:
     """What goes in and comes out, and of each variant: tensors, operators, size, quantization."""
     folder = _folder(bundle)
     keys, loaded = read_keys(folder), load_bundle(folder)
-    described = [variant for variant in loaded.variants if variant.name.endswith(".tflite")]
-    facts = {variant.name: describe(variant.read(), str(variant.file)) for variant in described}
+    facts = {variant.name: describe_variant(variant) for variant in loaded.variants}
     if as_json:
         print(_encoded({"bundle": folder, "keys": _as_written(keys), "models": facts}))
         return OK
@@ -161,7 +161,7 @@ def _shown(folder: Path, keys: BundleKeys, loaded: Bundle, facts: dict[str, Mode
         yield f"  channel   {one.name} ({one.unit}), less {mean:g}, divided by {std:g}"
     yield f"  gives     {loaded.task.gives}{': ' if loaded.task.names else ''}{', '.join(loaded.task.names)}"
     for variant in keys.variants:
-        yield from _variant(variant.file, variant.accelerator, facts.get(variant.file))
+        yield from _variant(variant.file, variant.accelerator, facts[variant.file])
     for what, value in (("licence", keys.licence), ("data", keys.data), ("metrics", keys.metrics)):
         if value is not None:
             yield f"  {what:<9} {_in_words(value)}"
@@ -169,10 +169,7 @@ def _shown(folder: Path, keys: BundleKeys, loaded: Bundle, facts: dict[str, Mode
     yield f"  card      {card if card.is_file() else 'none: write README.md, with data, licence, split and limits'}"
 
 
-def _variant(file: str, accelerator: str, facts: ModelFacts | None) -> Iterator[str]:
-    if facts is None:
-        yield f"  variant   {file}, for {accelerator}: not a .tflite file, so nothing is told of its tensors"
-        return
+def _variant(file: str, accelerator: str, facts: ModelFacts) -> Iterator[str]:
     yield f"  variant   {file}, for {accelerator}: {facts.size_bytes} bytes, {facts.quantization}"
     for tensor in facts.inputs:
         yield f"            in   {tensor}"

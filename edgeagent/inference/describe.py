@@ -1,4 +1,4 @@
-"""What is in a model file, by what the TFLite runtime says of it before it has made room for the tensors.
+"""What is in a model file; in a .tflite, by what the runtime says of it before it has made room for the tensors.
 
 So it also tells of a model whose operators this machine does not have. It runs in this process: the bytes must be those
 that a hash vouches for, or the user's own.
@@ -9,48 +9,22 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from edgeagent.errors import BundleFault
+from edgeagent.inference.bundle import Variant
+from edgeagent.inference.facts import ModelFacts, TensorFacts
+from edgeagent.inference.formats import ONNX
+from edgeagent.inference.onnx_file import describe_onnx
 from edgeagent.inference.tflite import find_runtime, quiet_stderr
 
 _IDENTIFIER = b"TFL3"  # at 4, by the schema's file_identifier
 
 
-class TensorFacts(msgspec.Struct, frozen=True):
-    """An input or output; a dimension that is free is -1. real = scale x (integer - zero point)."""
-
-    name: str
-    dtype: str
-    shape: list[int]
-    scales: list[float]
-    zero_points: list[int]
-
-    def __str__(self) -> str:
-        text = f"{self.name}: {self.dtype}{self.shape}"
-        if len(self.scales) == 1:
-            return f"{text}, scale {self.scales[0]:.6g}, zero point {self.zero_points[0]}"
-        return f"{text}, {len(self.scales)} scales" if self.scales else text
-
-
-class ModelFacts(msgspec.Struct, frozen=True):
-    """One .tflite file; `operators` and `types` count, the most frequent first."""
-
-    size_bytes: int
-    inputs: list[TensorFacts]
-    outputs: list[TensorFacts]
-    operators: dict[str, int]
-    types: dict[str, int]
-
-    @property
-    def quantization(self) -> str:
-        """`int8`, `float32`, `float32 in and out, int8 within`."""
-        outside = sorted({t.dtype for t in (*self.inputs, *self.outputs)})
-        within = next((kind for kind in ("int8", "uint8", "int16", "float16") if kind in self.types), "")
-        if within and within not in outside:
-            return f"{' and '.join(outside)} in and out, {within} within"
-        return " and ".join(outside)
+def describe_variant(variant: Variant) -> ModelFacts:
+    """Of either format. Raises BundleFault or InferenceFault, as `describe` and `Variant.read` do."""
+    tell = describe_onnx if variant.file.suffix.lower() == ONNX else describe
+    return tell(variant.read(), str(variant.file))
 
 
 def describe(model: bytes, where: str = "") -> ModelFacts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,6 +90,14 @@ class OnnxModel:
         except Exception as e:
             raise InferenceFault(f"{self.backend} failed: {_first_line(e)}") from e
         return results
+
+
+def bare(model: bytes, signature: Signature, threads: int) -> Callable[[], object]:
+    """The runtime's own run of a model, its inputs ready: what `model bench` compares with. Raises as `OnnxModel`."""
+    one = OnnxModel(model, signature, threads)
+    nothing = np.zeros((signature.samples, signature.channels), np.float32)
+    feed = dict(zip(one._inputs, one._codec.encode(nothing, None), strict=True))
+    return lambda: one._session.run(one._outputs, feed)
 
 
 def _runtime() -> Any:

@@ -6,8 +6,9 @@ import pytest
 from tiny import classifier
 
 from edgeagent.errors import BundleFault
-from edgeagent.inference.describe import ModelFacts, TensorFacts, describe
+from edgeagent.inference.describe import describe
 from edgeagent.inference.draft import Shape, shape_of
+from edgeagent.inference.facts import ModelFacts, TensorFacts
 
 pytestmark = pytest.mark.tflite_runtime
 
