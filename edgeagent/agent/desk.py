@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from edgeagent.errors import Fault
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.records import Draft, Priority
+from edgeagent.records import Draft, Kind, Priority
 from edgeagent.timebase import Wall
 from edgeagent.upstream.archive import Span, covers
+
+MOST_LISTED = 10_000
+"""Records in one answer: the agent has it in memory."""
+
+MOST_BYTES = 1_000_000
+_Row = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]  # as SQLite has numbers
 
 
 class List(msgspec.Struct, frozen=True, tag="list", tag_field="do", forbid_unknown_fields=True):
     """The first that waits, in the order of sending; or what upstreams refused."""
 
-    limit: int = 20
-    kind: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=0, le=MOST_LISTED)] = 20
+    kind: Kind | None = None
     refused: bool = False
 
 
@@ -32,15 +38,15 @@ class Retry(msgspec.Struct, frozen=True, tag="retry", tag_field="do", forbid_unk
 class Purge(msgspec.Struct, frozen=True, tag="purge", tag_field="do", forbid_unknown_fields=True):
     """Delete what waits, of one kind or all; or what was refused."""
 
-    kind: str | None = None
+    kind: Kind | None = None
     refused: bool = False
 
 
 class Page(msgspec.Struct, frozen=True, tag="page", tag_field="do", forbid_unknown_fields=True):
     """Rows after one, whole."""
 
-    after: int = -1
-    max_bytes: int = 500_000
+    after: _Row = -1
+    max_bytes: Annotated[int, msgspec.Meta(ge=0, le=MOST_BYTES)] = 500_000
 
 
 class Arrived(msgspec.Struct, frozen=True, tag="arrived", tag_field="do", forbid_unknown_fields=True):
@@ -49,7 +55,7 @@ class Arrived(msgspec.Struct, frozen=True, tag="arrived", tag_field="do", forbid
     upstream: str
     accepted: list[Span]
     refused: dict[str, str]
-    after: int = -1
+    after: _Row = -1
 
 
 Request = List | Show | Retry | Purge | Page | Arrived

@@ -10,20 +10,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import msgspec
 
 from edgeagent.agent.clock import RealClock
 from edgeagent.agent.control import ask
-from edgeagent.agent.desk import request, serve
+from edgeagent.agent.desk import MOST_BYTES, MOST_LISTED, request, serve
 from edgeagent.agent.outgoing import open_outbox
 from edgeagent.agent.state import Lock, run_folder, state_folder
 from edgeagent.cli import FAULTS, OK, config_option
 from edgeagent.config.load import load, require
 from edgeagent.config.schema import Config
 from edgeagent.errors import ConfigFault, StorageFault
+from edgeagent.outbox.pace import PerDay
+from edgeagent.records import Kind
 from edgeagent.timebase import boot_id, new_run
 from edgeagent.upstream.archive import (
     MANIFEST,
@@ -40,9 +42,9 @@ from edgeagent.upstream.codec import encode_batch, stamp
 Ask = Callable[..., Any]
 """`ask("list", limit=20)`: the running agent, or else the outbox itself."""
 
-_BATCH_BYTES = 1_000_000
 _SPANS, _REASONS = 500, 50  # of a receipt in one request: a line of the control socket has 64 kB
 _CONFIG = config_option("path")
+_KIND = click.option("--kind", type=click.Choice(get_args(Kind)), help="Only records of this kind.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 
 
@@ -107,23 +109,26 @@ def status(path: Path, *, as_json: bool) -> int:
 
 
 def _told(found: dict[str, Any], config: Config) -> Iterator[str]:
-    limit, flush_s = config.outbox.max_size, config.outbox.flush
+    limit_bytes, flush_s = found["limit_bytes"], config.outbox.flush
     kinds = ", ".join(f"{row['waiting']} {kind}" for kind, row in found["by_kind"].items() if row["waiting"])
     yield f"waiting   {found['waiting']}" + (f" ({kinds})" if kinds else "")
     yield f"since its beginning {found['made']} made, {found['delivered']} delivered, {found['evicted']} given up"
     if found["rejected"]:
         yield f"refused   {found['rejected']}: edgeagent outbox list --refused"
-    yield f"size      {_size(found['used_bytes'])} of {_size(limit)}"
-    pace = found.get("per_day")
-    if pace is None:
+    yield f"size      {_size(found['used_bytes'])} of {_size(limit_bytes)}"
+    if found["limited_by"] == "keep_free":
+        kept, most = _size(config.outbox.keep_free), _size(config.outbox.max_size)
+        yield f"          outbox.max_size is {most}, but the disk is short: {kept} are kept free (outbox.keep_free)"
+    if (known := found.get("per_day")) is None:
         yield "          how quickly it fills is known when the agent has run for a minute"
     else:
-        days = (limit - found["used_bytes"]) / pace["queued_bytes"] if pace["queued_bytes"] else None
-        yield f"          {_size(pace['queued_bytes'])} a day are made" + (
+        pace = PerDay(**known)
+        days = pace.days_to_full(limit_bytes - found["used_bytes"])
+        yield f"          {_size(pace.queued_bytes)} a day are made" + (
             f": full in {days:.1f} days if nothing can be sent" if days is not None else ""
         )
-        if pace["written_bytes"] is not None:
-            yield f"card      {_size(pace['written_bytes'])} a day are written to it by the agent, at this rate"
+        if pace.written_bytes is not None:
+            yield f"card      {_size(pace.written_bytes)} a day are written to it by the agent, at this rate"
     if found.get("sparing"):
         yield "          more than outbox.card_per_day: what is no event may wait 30 s, and is at risk so long"
     yield f"flush     {flush_s:g} s: a power cut can cost so much of what came last, but no event."
@@ -146,8 +151,10 @@ def _size(size_bytes: float) -> str:
 
 @command.command(name="list")
 @_CONFIG
-@click.option("--limit", default=20, show_default=True, help="So many at most.")
-@click.option("--kind", help="Only prediction, event, sample, health, gap or audit.")
+@click.option(
+    "--limit", type=click.IntRange(1, MOST_LISTED), default=20, show_default=True, help="So many at most."
+)
+@_KIND
 @click.option("--refused", is_flag=True, help="What upstreams refused, and why.")
 @_JSON
 def list_(path: Path, limit: int, kind: str | None, *, refused: bool, as_json: bool) -> int:
@@ -202,14 +209,15 @@ def retry(path: Path) -> int:
 
 @command.command()
 @_CONFIG
-@click.option("--kind", help="Only prediction, event, sample, health, gap or audit.")
+@_KIND
 @click.option("--refused", is_flag=True, help="What upstreams refused, instead of what waits.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def purge(path: Path, kind: str | None, *, refused: bool, yes: bool) -> int:
     """Delete what waits, for good; a gap record tells upstream."""
     what = "refused" if refused else f"waiting {kind or ''}".strip()
-    if not yes:
-        click.confirm(f"Delete all {what} records?", abort=True)
+    if not yes and not click.confirm(f"Delete all {what} records?"):
+        print("nothing was deleted", file=sys.stderr)
+        return FAULTS
     with _desk(require(load(path))) as desk:
         arguments = {"refused": True} if refused else {"kind": kind}
         print(f"{desk('purge', **arguments)} records deleted")
@@ -222,9 +230,7 @@ def purge(path: Path, kind: str | None, *, refused: bool, yes: bool) -> int:
 def export(folder: Path, path: Path) -> int:
     """Copy what waits into a folder, with a manifest; it goes on waiting until its receipt comes back."""
     config = require(load(path))
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise StorageFault("the folder is not empty", where=str(folder), hint="Name a new one.")
+    _make_empty(folder)
     files: dict[str, tuple[int, bytes]] = {}
     with _desk(config) as desk:
         for number, payloads in enumerate(_pages(desk), 1):
@@ -242,6 +248,17 @@ def export(folder: Path, path: Path) -> int:
     return OK
 
 
+def _make_empty(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = any(folder.iterdir())
+    except OSError as e:
+        hint = "Is the stick in, mounted and writable?"
+        raise StorageFault(f"the folder cannot be made: {e.strerror}", where=str(folder), hint=hint) from e
+    if taken:
+        raise StorageFault("the folder is not empty", where=str(folder), hint="Name a new one.")
+
+
 def _write(path: Path, content: bytes) -> None:
     """Down to the stick: it will be pulled out."""
     try:
@@ -257,7 +274,7 @@ def _write(path: Path, content: bytes) -> None:
 def _pages(desk: Ask) -> Iterator[list[bytes]]:
     """What waits, as it would be sent now; what the disk has damaged stays where it is."""
     this_boot, wall, after = boot_id(), RealClock().wall(), -1
-    while rows := desk("page", after=after, max_bytes=_BATCH_BYTES):
+    while rows := desk("page", after=after, max_bytes=MOST_BYTES):
         after = rows[-1][0]
         payloads: list[bytes] = []
         for _, payload in rows:

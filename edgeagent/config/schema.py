@@ -162,6 +162,9 @@ class Expire(msgspec.Struct, frozen=True, kw_only=True):
     audit: Seconds | None = None
 
 
+LEAST_OUTBOX_BYTES = 4_000_000
+
+
 class Outbox(msgspec.Struct, frozen=True, kw_only=True):
     """`card_per_day`: what may be written to the card before commits become seldom, and events alone go at once."""
 
@@ -170,6 +173,10 @@ class Outbox(msgspec.Struct, frozen=True, kw_only=True):
     flush: Seconds = 1.0
     expire: Expire = Expire()
     card_per_day: Bytes = 0
+
+    def __post_init__(self) -> None:
+        if self.max_size < LEAST_OUTBOX_BYTES:
+            raise ConfigFault("too small for a queue", where="max_size", expected="4 MB or more")
 
 
 class LinkBudget(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,8 @@ class Counters(msgspec.Struct, frozen=True):
     `made` counts the records made durable, `delivered` those that at least one upstream has acknowledged,
     `rejected` the refusals (quarantined), `evicted` the records given up for want of room, `waiting` the
     records that are still there. With one upstream made = delivered + rejected + evicted + waiting.
-    `used_bytes` is the room taken in the file. `unwanted` counts the records, of this run, that no upstream's
+    `used_bytes` is the room taken on the disk, `limit_bytes` how much that may become now, and `limited_by` the option
+    of the config that says so. `unwanted` counts the records, of this run, that no upstream's
     `kinds` asks for. `by_kind` has the same names a kind; `by_upstream` has delivered, rejected, evicted
     and waiting of each.
     """
@@ -29,6 +30,8 @@ class Counters(msgspec.Struct, frozen=True):
     waiting: int
     unwanted: int
     used_bytes: int
+    limit_bytes: int
+    limited_by: str
     by_kind: dict[str, dict[str, int]]
     by_upstream: dict[str, dict[str, int]]
 

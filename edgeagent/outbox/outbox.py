@@ -337,13 +337,15 @@ class Outbox:
     def counters(self) -> Counters:
         """The outbox in numbers. Raises StorageFault."""
         with self._faults():
-            used_bytes = self._room.used_bytes()
+            used_bytes, limit = self._room.used_bytes(), self._room.limit()
         by_kind = self._counts.by(_COUNTERS, upstream=False)
         by_upstream = self._counts.by(_UPSTREAM_COUNTERS, upstream=True)
         return Counters(
             **{what: sum(row[what] for row in by_kind.values()) for what in _COUNTERS},
             unwanted=self._unwanted,
             used_bytes=used_bytes,
+            limit_bytes=limit.used_bytes,
+            limited_by=limit.cause,
             by_kind=by_kind,
             by_upstream={
                 name: by_upstream.get(name, dict.fromkeys(_UPSTREAM_COUNTERS, 0)) for name in self._routes

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from urllib.parse import quote
 
 import msgspec
 
@@ -34,7 +36,7 @@ class Directory:
 
     def __init__(self, name: str, options: Options) -> None:
         self.bytes_sent = 0
-        self._name = name
+        self._name = quote(name, safe="")
         self._folder = options.path
 
     def send(self, batch: Mapping[str, bytes]) -> Result:
@@ -59,6 +61,8 @@ class Directory:
             finally:
                 os.close(folder)
         except OSError as e:
+            with suppress(OSError):  # on a full stick it would take room from those to come
+                young.unlink()
             raise self._fault(f"cannot be written: {e.strerror}") from e
         return Result(accepted=frozenset(batch))
 

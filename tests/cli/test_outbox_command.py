@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
 import pytest
-from agents import ACME, COUNTER, Site, running
+from agents import ACME, COUNTER, Site, running, scaled
 
 from edgeagent.agent.control import Refused, ask
 from edgeagent.agent.outgoing import open_outbox
-from edgeagent.cli import FAULTS, OK, main
+from edgeagent.cli import FAULTS, OK, USAGE, main
 from edgeagent.config.load import load, require
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.records import Draft, Kind, Priority
@@ -70,6 +71,41 @@ def test_the_status_says_what_waits_and_what_the_flush_time_trades(
     assert "of 1.0 GB" in text
     assert "flush     1 s: a power cut can cost so much of what came last, but no event" in text
     assert "outbox: {flush: 5 s}" in text
+
+
+def test_a_longer_flush_says_what_is_at_risk_for_what_it_saves(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.write(UPSTREAM, "outbox: {flush: 5 s}")
+    fill(site)
+    text = said(capsys, site, "status")
+    assert "flush     5 s: a power cut can cost so much of what came last, but no event" in text
+    assert "The card is written to least so." in text
+
+
+def test_a_disk_that_is_short_says_why_the_queue_may_not_be_as_large_as_it_is_configured(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.write(UPSTREAM, "outbox: {max_size: 9 TB, keep_free: 900 TB}")
+    fill(site)
+    text = said(capsys, site, "status")
+    assert " of 4.0 MB\n" in text
+    assert "outbox.max_size is 9000.0 GB, but the disk is short: 900000.0 GB are kept free" in text
+
+
+@pytest.mark.slow
+def test_after_a_minute_the_status_has_days_to_full_and_bytes_written_to_the_card_a_day(
+    site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ACME))
+    site.write(COUNTER, UPSTREAM)
+    with running(site, *scaled()) as agent:
+        agent.until(lambda _: ask(site.run, "outbox", do="status")["per_day"])
+        text = said(capsys, site, "status")
+    told = re.search(r"([\d.]+) MB a day are made: full in ([\d.]+) days if nothing can be sent", text)
+    assert told, text
+    assert float(told[2]) == pytest.approx(1000 / float(told[1]), rel=0.01, abs=0.1)
+    assert re.search(r"card +[\d.]+ [kMG]?B a day are written to it by the agent, at this rate", text)
 
 
 def test_the_list_is_in_the_order_of_sending(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,13 +166,26 @@ def test_a_purge_deletes_one_kind_and_leaves_a_gap_record(
     assert list((site.state / "outbox").glob("*.record")) == []
 
 
+def test_a_kind_that_there_is_not_is_told_with_those_that_there_are(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(site)
+    for arguments in (["list", "--kind", "events"], ["purge", "--yes", "--kind", "evnet"]):
+        assert main(["outbox", *arguments, "-c", str(site.config)]) == USAGE
+        assert (
+            "is not one of 'prediction', 'event', 'sample', 'health', 'gap', 'audit'"
+            in capsys.readouterr().err
+        )
+    assert "waiting   12" in said(capsys, site, "status")
+
+
 def test_a_purge_without_yes_asks_first(
     site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(site)
     monkeypatch.setattr("sys.stdin", StringIO("n\n"))
     assert main(["outbox", "purge", "-c", str(site.config)]) == FAULTS
-    capsys.readouterr()
+    assert "nothing was deleted" in capsys.readouterr().err
     assert "waiting   12" in said(capsys, site, "status")
 
 
@@ -158,6 +207,18 @@ def test_an_export_holds_all_that_waits_with_a_manifest_signed_by_the_token(
     assert (folder / "manifest.hmac").read_text().strip() == hmac.new(b"abc", text, "sha256").hexdigest()
     assert "waiting   13" in said(capsys, site, "status")
     assert main(["outbox", "export", str(folder), "-c", str(site.config)]) == FAULTS  # not empty any more
+
+
+def test_an_export_to_where_no_folder_can_be_is_a_fault_that_names_it(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(site)
+    (tmp_path / "file").touch()
+    assert main(["outbox", "export", str(tmp_path / "file" / "export"), "-c", str(site.config)]) == FAULTS
+    told = capsys.readouterr().err
+    assert (
+        f"{tmp_path / 'file' / 'export'}: the folder cannot be made: Not a directory. Is the stick in" in told
+    )
 
 
 def test_a_record_that_is_not_there_and_an_outbox_that_never_was_are_said(
