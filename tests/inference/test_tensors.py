@@ -217,16 +217,19 @@ def test_a_free_dimension_that_cannot_hold_the_window_is_refused() -> None:
         loaded(passing(Tensor((1, 1, 2), FLOAT32, signature=(1, -1, 2))), plain(13, 1))
 
 
-def test_the_many_values_of_a_picture_are_quantized_and_counted_as_the_few_of_a_window_are() -> None:
-    """What is in place for the large ones only must not be seen."""
-    values = np.random.default_rng(3).uniform(1, 253, (10_000, 3)).astype(np.float32)
-    tensor = Described("x", np.dtype(np.int8), (1, 10_000, 3), [1 / 128], [0])
+@pytest.mark.parametrize("scales", [[1 / 128], [1 / 128, 1 / 100, 1 / 120]])
+def test_the_many_values_of_a_picture_are_quantized_and_counted_as_the_few_of_a_window_are(
+    scales: list[float],
+) -> None:
+    """They are done in blocks, of which the last is smaller: nobody must see where one ends."""
+    values = np.random.default_rng(3).uniform(1, 253, (25_000, 3)).astype(np.float32)
+    tensor = Described("x", np.dtype(np.int8), (1, 25_000, 3), scales, [0] * len(scales), axis=2)
     few = tensor._replace(shape=(1, 1000, 3))
     for mean, std in (([127.5] * 3, [127.5] * 3), ([120.0, 127.5, 90.0], [60.0, 127.5, 70.0])):
-        whole = Encoder(tensor, range(3), Signature(10_000, 3, 1, mean, std))
+        whole = Encoder(tensor, range(3), Signature(25_000, 3, 1, mean, std))
         part = Encoder(few, range(3), Signature(1000, 3, 1, mean, std))
         clipped = 0
-        for start, cut in zip(range(0, 10_000, 1000), np.split(whole.encode(values)[0], 10), strict=True):
+        for start, cut in zip(range(0, 25_000, 1000), np.split(whole.encode(values)[0], 25), strict=True):
             np.testing.assert_array_equal(part.encode(values[start : start + 1000])[0], cut)
             clipped += part.clipped
         assert whole.clipped == clipped
