@@ -30,7 +30,9 @@ class Fault(Exception):
         text = f"{self.where}: {self.what}" if self.where else self.what
         if self.expected:
             text += f"; expected {self.expected}"
-        return f"{text}. {self.hint}" if self.hint else text
+        if not self.hint:
+            return text
+        return f"{text} {self.hint}" if text.endswith((".", "?")) else f"{text}. {self.hint}"
 
 
 class ConfigFault(Fault, ValueError):

@@ -208,6 +208,9 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     every: Seconds = 300.0
 
 
+LEAST_MEMORY = 200_000_000  # LiteRT with MobileNetV2; with less than 150 it does not even load
+
+
 class Inference(msgspec.Struct, frozen=True, kw_only=True):
     """`memory`: how large a worker's address space may become, beside three times its model.
 
@@ -218,6 +221,16 @@ class Inference(msgspec.Struct, frozen=True, kw_only=True):
     deadline: Seconds = 2.0
     threads: Threads = "auto"
     memory: Bytes = 512_000_000
+
+    def __post_init__(self) -> None:
+        if self.deadline == 0:
+            raise ConfigFault("nothing at all", where="deadline", expected="more than 0")
+        if self.memory < LEAST_MEMORY:
+            found, hint = (
+                f"{self.memory / 1e6:g} MB",
+                "It is a limit, and takes none: it stops models that ask for more",
+            )
+            raise ConfigFault(found, where="memory", expected="200 MB or more", hint=hint)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,11 +10,13 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agents import IMU, MOTION, Site, running, scaled, worker_of
 
 from edgeagent.inference.bundle import own_bundles
+from edgeagent.inference.recovery import FAILURES_A_CHOICE
 
 ACTIVITY = own_bundles() / "activity"
 MODEL = "activity_int8.tflite"
@@ -112,3 +114,24 @@ def test_a_worker_that_dies_or_hangs_is_replaced_and_every_window_is_accounted_f
     assert {body["skipped"] for body in predictions} <= {None, "worker", "stale", "missing"}, (
         "the last two: busy"
     )
+
+
+def test_a_model_that_crashed_its_worker_too_often_is_left_alone_until_the_config_changes(site: Site) -> None:
+    """In real time: five crashes within a minute are five in a row."""
+    killed: set[int] = set()
+
+    def killable(status: dict[str, Any]) -> bool:
+        model = status["models"]["activity"]
+        return model["state"] == "quarantined" or model["pid"] not in {None, *killed}
+
+    site.write(MOTION, "inference: {deadline: 30 s}")  # a busy machine is not a model that hangs
+    with running(site) as agent:
+        while (model := agent.until(killable)["models"]["activity"])["state"] != "quarantined":
+            killed.add(model["pid"])
+            os.kill(model["pid"], signal.SIGSEGV)
+        assert len(killed) == FAILURES_A_CHOICE
+        agent.until(lambda s: s["pipelines"]["motion"]["skipped"] == "quarantined")
+        assert any(why.startswith("model activity is quarantined") for why in agent.status()["degraded"])
+        site.write(MOTION, "inference: {deadline: 31 s}")
+        agent.send(signal.SIGHUP)
+        agent.until(lambda s: s["models"]["activity"]["state"] == "ok" and s["pipelines"]["motion"]["label"])

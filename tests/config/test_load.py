@@ -105,6 +105,14 @@ def test_zero_threads_are_a_fault(tmp_path: Path, text: str, where: str) -> None
     assert f"{where}: does not fit, found '0', expected a whole number from 1 to 16 or auto" in fault
 
 
+def test_a_worker_needs_some_time_and_memory(tmp_path: Path) -> None:
+    """Without, it would be killed at each request, and die of what looks like a runtime that is not there."""
+    (fault,) = said(tmp_path, "device: {id: press-07}\ninference: {deadline: 0 s}\n")
+    assert "inference.deadline: nothing at all, expected more than 0" in fault
+    (fault,) = said(tmp_path, "device: {id: press-07}\ninference: {memory: 120 MB}\n")
+    assert "inference.memory: 120 MB, expected 200 MB or more. It is a limit" in fault
+
+
 def test_only_a_syntax_error_stands_alone(tmp_path: Path) -> None:
     text = "device: {id: press-07}\nheath: {}\nsensors:\n\timu: {}\n"
     (only,) = said(tmp_path, text)

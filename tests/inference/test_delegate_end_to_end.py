@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from agents import IMU, Running, Site, running
 
 from edgeagent.cli import DEGRADED, OK, main
+from edgeagent.inference.bundle import own_bundles
 
 SOURCE = Path(__file__).parent / "delegate" / "delegate.c"
 
@@ -106,3 +108,19 @@ def test_a_delegate_that_refuses_leaves_it_to_the_cpu_and_the_reason_is_told_whe
         assert refusal in body["why"]
     for words in (str(model["why"]), str(told["why"]), degraded, " ".join(shown.split())):
         assert refusal in words
+
+
+def test_model_bench_measures_the_delegate_of_the_yaml_beside_the_cpu(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    delegate(site, "WORKS")
+    bench = ["model", "bench", str(own_bundles() / "activity"), "-c", str(site.config)]
+    assert main([*bench, "--calls", "10", "--threads", "1", "--json"]) == OK
+    cpu, npu = json.loads(capsys.readouterr().out)["figures"]
+    assert [(one["accelerator"], one["trouble"]) for one in (cpu, npu)] == [
+        ("cpu", ""),
+        ("external:npu.so", ""),
+    ]
+    assert npu["process"]["p50"] > 0
+    assert (npu["raw"], npu["inline"]) == (None, None), "a device is not opened twice"
+    assert abs(npu["accuracy"] - cpu["accuracy"]) < 0.01

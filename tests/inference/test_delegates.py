@@ -265,6 +265,42 @@ def test_an_edge_tpu_model_without_the_library_falls_to_the_cpu_and_says_what_to
     assert "install the package libedgetpu1-std" in why
 
 
+def stand_in(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What is called libedgetpu.so.1 for a worker, and is the delegate of this kind; its log."""
+    log = folder / "log"
+    compile_library(SOURCE, folder / edgetpu.LIBRARY, f"-D{kind}", f'-DLOG="{log}"')
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))
+    return log
+
+
+@pytest.mark.parametrize(
+    ("requested", "device"), [("edgetpu:usb", ["deviceusb"]), ("edgetpu:0", ["device:0"]), ("edgetpu", [])]
+)
+def test_what_is_called_libedgetpu_is_opened_on_the_device_that_was_asked_for_and_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requested: str, device: list[str]
+) -> None:
+    log = stand_in(tmp_path, "WORKS", monkeypatch)
+    bundle = write_bundle(tmp_path / "bundle", [classifier()] * 2, accelerators=("edgetpu", "cpu"))
+    with closing(Supervisor(bundle, requested, VirtualClock(now_ns=10**15))) as engine:
+        engine.start()
+        answer = engine.predict(WINDOW)
+    assert (answer.variant, answer.accelerator, answer.why) == ("model_0.tflite", requested, "")
+    assert log.read_text().split()[: len(device) + 2] == [*device, "create", "invoke"]
+
+
+def test_an_edge_tpu_that_does_not_open_is_told_with_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, "REFUSES", monkeypatch)
+    bundle = write_bundle(tmp_path / "bundle", [classifier()] * 2, accelerators=("edgetpu", "cpu"))
+    with closing(Supervisor(bundle, "auto", VirtualClock(now_ns=10**15))) as engine:
+        engine.start()
+        assert engine.predict(WINDOW).accelerator == "cpu"
+        why = str(engine.status()["why"])
+    assert "libedgetpu.so.1 refuses: no NPU on this board. Missing: " in why
+    assert "no Coral is to be seen on USB or PCIe" in why
+
+
 def write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)

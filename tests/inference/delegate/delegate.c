@@ -16,7 +16,11 @@
 #define SOFTMAX 25 /* BuiltinOperator_SOFTMAX */
 #endif
 
-static const char *log_path;
+#ifndef LOG /* for what is given no option of ours */
+#define LOG NULL
+#endif
+
+static const char *log_path = LOG;
 
 static void note(const char *what, const char *detail) {
   FILE *log = log_path ? fopen(log_path, "a") : NULL;
