@@ -51,8 +51,8 @@ def test_yaml_is_1_2_so_on_is_a_word_and_a_time_of_day_is_text(tmp_path: Path) -
 
 
 def test_mb_counts_in_thousands_and_mib_in_1024(tmp_path: Path) -> None:
-    outbox = config(tmp_path, "outbox: {max_size: 2 MB, keep_free: 2 MiB}").outbox
-    assert (outbox.max_size, outbox.keep_free) == (2_000_000, 2 * 2**20)
+    outbox = config(tmp_path, "outbox: {max_size: 20 MB, keep_free: 20 MiB}").outbox
+    assert (outbox.max_size, outbox.keep_free) == (20_000_000, 20 * 2**20)
 
 
 def test_a_relative_path_is_relative_to_the_file(tmp_path: Path) -> None:
