@@ -10,9 +10,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from edgeagent.config.findings import alike
+from edgeagent.config.quantities import Between
+
+Baud = Annotated[int, Between(50, 12_000_000)]
+"""What a tty of Linux can be set to, from a teletype to USB 2."""
 
 _BY_ARRIVAL = re.compile(r"tty(USB|ACM)\d+")
 

@@ -6,6 +6,7 @@ A driver is described by its own names: the first line of its docstring, its `Op
 from __future__ import annotations
 
 import types
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Union, get_args, get_origin
 
@@ -118,4 +119,6 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_short, value))
+    if isinstance(value, Path):
+        return str(value)
     return getattr(value, "name", None) or str(value)

@@ -112,7 +112,7 @@ def expected(wanted: Any, notes: tuple[Any, ...]) -> str:
         if isinstance(note, Dimension):
             return note.expected
         if isinstance(note, Between):
-            return f"{_WORDS[wanted]} from {note.low:g} to {note.high:g}"
+            return f"{_WORDS[wanted]} from {note.low:.10g} to {note.high:.10g}"
     if get_origin(wanted) is Literal:
         return listed(str(choice) for choice in get_args(wanted))
     return _WORDS.get(wanted, "a value")

@@ -13,15 +13,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Event, Lock
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from edgeagent.buses import Port
 from edgeagent.buses.fake import FakeDevice
-from edgeagent.buses.ports import advice_on, advice_on_baud
-from edgeagent.config.quantities import Between, Hz, Seconds
+from edgeagent.buses.ports import Baud, advice_on, advice_on_baud
+from edgeagent.config.quantities import Hz, Seconds
 from edgeagent.errors import ConfigFault, DeviceFault, WrongDevice
 from edgeagent.records import (
     NS_PER_MS,
@@ -75,7 +75,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     port: str
-    baud: Annotated[int, Between(300, 12_000_000)] = 115200
+    baud: Baud = 115200
     channels: dict[str, str] = {}
     rate: Hz | None = None
     latency: Seconds = 0.01

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from edgeagent.buses.fake import FakeDevice
 from edgeagent.buses.modbus import Wiring
-from edgeagent.buses.ports import advice_on, advice_on_baud
+from edgeagent.buses.ports import Baud, advice_on, advice_on_baud
 from edgeagent.config.quantities import Between
 from edgeagent.sensors import Advice, Context, Sensor
 from edgeagent.sensors.modbus import ModbusSensor, Settings, layout
@@ -24,7 +24,7 @@ class Options(Settings, frozen=True, kw_only=True):
 
     port: str
     device_id: Annotated[int, Between(1, 247)]
-    baud: Annotated[int, Between(300, 4_000_000)] = 9600
+    baud: Baud = 9600
     parity: Literal["none", "even", "odd"] = "none"
     stop_bits: Annotated[int, Between(1, 2)] = 1
     fake: FakeDevice = FakeDevice()

@@ -21,7 +21,7 @@ from pynmeagps import NMEAMessageError, NMEAParseError, NMEAReader, NMEATypeErro
 
 from edgeagent.buses import Port
 from edgeagent.buses.fake import FakeDevice
-from edgeagent.buses.ports import advice_on, advice_on_baud
+from edgeagent.buses.ports import Baud, advice_on, advice_on_baud
 from edgeagent.config.quantities import Hz, Switch
 from edgeagent.errors import DeviceFault
 from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Channel, Layout
@@ -59,7 +59,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`rate` is how often the receiver says where it is; `clock`: let it tell the agent the time, too."""
 
     port: str
-    baud: int = 9600
+    baud: Baud = 9600
     rate: Hz = 1.0
     clock: Switch = False
     fake: FakeDevice = FakeDevice()

@@ -18,7 +18,7 @@ import numpy as np
 
 from edgeagent.buses import Port
 from edgeagent.buses.fake import FakeDevice
-from edgeagent.buses.ports import advice_on, advice_on_baud
+from edgeagent.buses.ports import Baud, advice_on, advice_on_baud
 from edgeagent.config.quantities import Hz, Seconds
 from edgeagent.errors import ConfigFault, DeviceFault
 from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Channel, Int64Array, Layout
@@ -43,7 +43,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     port: str
     channels: list[Column]
-    baud: int = 9600
+    baud: Baud = 9600
     format: Literal["csv", "key_value", "json"] = "csv"
     delimiter: str = ","
     rate: Hz | None = None

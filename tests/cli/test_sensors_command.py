@@ -57,6 +57,15 @@ def test_channels_units_and_options_are_the_codes_own(capsys: pytest.CaptureFixt
     assert "fake" not in options
 
 
+def test_limits_and_paths_are_listed_as_they_are_written_in_a_config(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    drivers = listed(capsys, "bridge", "iio")
+    options = {o["key"]: o for driver in drivers.values() for o in driver["options"]}
+    assert options["baud"]["takes"] == "a whole number from 50 to 12000000"
+    assert options["sysfs"]["default"] == "/sys/bus/iio/devices"
+
+
 def test_a_driver_whose_channels_the_config_or_the_device_names_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
