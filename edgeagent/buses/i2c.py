@@ -195,7 +195,7 @@ def transfer_fault(bus: str, address: int, number: int, text: str) -> DeviceFaul
     """The fault for an errno met while opening a bus or moving bytes on it, with the cure on a Raspberry Pi."""
     where = f"{bus} address {address:#04x}"
     if number == errno.ENOENT:
-        return DeviceGone("this bus does not exist", where=bus, hint=_how_to_enable())
+        return DeviceGone("this bus does not exist", where=bus, hint=_which_do(Path(bus).parent))
     if number in (errno.EACCES, errno.EPERM):
         return _denied(bus)
     if number in _NO_ACKNOWLEDGE:
@@ -257,6 +257,6 @@ NO_BUS = (
 )
 
 
-def _how_to_enable() -> str:
-    there = ", ".join(sorted(p.name for p in Path("/dev").glob("i2c-*")))
+def _which_do(dev: Path) -> str:
+    there = ", ".join(sorted(p.name for p in dev.glob("i2c-*")))
     return f"There are: {there}." if there else NO_BUS

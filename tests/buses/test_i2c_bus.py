@@ -170,6 +170,14 @@ def test_a_bus_that_does_not_exist_says_which_do_or_how_to_enable_one(name: str)
         bus.read(0x68, 0x75, 1)
 
 
+def test_the_buses_that_there_are_are_named_where_one_does_not_exist(tmp_path: Path) -> None:
+    for name in ("i2c-1", "i2c-3", "ttyUSB0"):
+        (tmp_path / name).touch()
+    fault = transfer_fault(f"{tmp_path}/i2c-0", 0x68, errno.ENOENT, "")
+    assert type(fault) is DeviceGone
+    assert fault.hint == "There are: i2c-1, i2c-3."
+
+
 def test_a_file_that_is_no_bus_is_a_fault_and_leaves_no_descriptor_behind() -> None:
     from edgeagent.buses.i2c import LinuxAdapter
 

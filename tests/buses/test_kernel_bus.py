@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.agent.clock import RealClock
+from edgeagent.agent.clock import RealClock, VirtualClock
 from edgeagent.buses.fake import Fake, bme280, mpu6050, sht3x, tmp102
-from edgeagent.buses.fake.chip import FakeChip, FakeWires
+from edgeagent.buses.fake.chip import STRETCH_LIMIT_S, FakeChip, FakeWires
 
 HERE = Path(__file__).parent / "preload"
 BUS = "/dev/i2c-7"
@@ -145,6 +145,10 @@ print(*block.values[0])
     [
         ({"nak": 100}, "DeviceGone.*/dev/i2c-7 address 0x48: nothing answers.*i2cdetect -y 7"),
         ({"stuck": True}, "DeviceFault.*SDA or SCL is held low"),
+        (
+            {"slow_s": STRETCH_LIMIT_S + 1, "clock": VirtualClock()},
+            "DeviceFault.*0x48: the chip held the clock for too long.*i2c_arm_baudrate=10000",
+        ),
     ],
 )
 def test_what_the_kernel_says_of_a_fault_becomes_the_technicians_message(
@@ -176,3 +180,24 @@ except DeviceGone as fault:
     print(fault)
 """
     assert "/dev/i2c-77: this bus does not exist" in python(environment, code)
+
+
+def test_a_scan_through_the_kernels_interface_names_the_chips(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "i2c-7").touch()
+    code = f"""
+from pathlib import Path
+from edgeagent.agent.clock import RealClock
+from edgeagent.buses.scan.i2c import scan_i2c
+from edgeagent.buses.scan.machine import Machine
+for device in scan_i2c(Machine(RealClock(), Path({str(tmp_path)!r}))).devices:
+    print(device.place, device.sensor["driver"])
+"""
+    assert python(environment, code).splitlines() == [
+        "i2c-7 0x44 sht3x",
+        "i2c-7 0x48 tmp102",
+        "i2c-7 0x68 mpu6050",
+        "i2c-7 0x76 bme280",
+    ]

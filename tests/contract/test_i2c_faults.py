@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -16,7 +18,7 @@ from edgeagent.buses.fake import Fake
 from edgeagent.buses.fake.chip import STRETCH_LIMIT_S, FakeChip
 from edgeagent.buses.i2c import I2cBus
 from edgeagent.errors import ConfigFault, DeviceFault, DeviceGone, WrongDevice
-from edgeagent.records import NS_PER_S
+from edgeagent.records import NS_PER_S, Float32Array
 from edgeagent.sensors import Context
 
 
@@ -70,21 +72,33 @@ def test_a_chip_that_was_never_there_is_gone_and_the_message_says_where(wired: W
 def test_a_chip_that_answers_for_an_hour_and_then_no_more_is_gone_and_comes_back_with_the_gap_told(
     wired: Wired,
 ) -> None:
+    wired = at_its_slowest(wired.case)
     wired.sensor.open()
-    (*_, last) = wired.run(wired.periods_s)
-    wired.clock.sleep_s(3600)
-    wired.run_as_reader(wired.periods_s)
+    (*_, last) = hour = wired.run(3600.0)
+    assert wired.sensor.layout is not None
+    rate_hz = wired.sensor.layout.rate_hz
+    assert rows(hour) + sum(b.lost for b in hour) == pytest.approx(3600 * rate_hz, rel=0.02, abs=2)
     wired.chip.nak = 1_000_000
     with pytest.raises(DeviceGone):
-        wired.run(10 * wired.periods_s)
+        wired.run(10 / rate_hz)
     wired.sensor.close()
     wired.clock.sleep_s(60)
     wired.chip.nak = 0
     wired.sensor.open()
-    first = wired.run(wired.periods_s)[0]
-    rate_hz = float(wired.case.expected["rate_hz"])
-    assert first.lost == pytest.approx(60 * rate_hz, rel=0.2, abs=20)
+    first = wired.run(10 / rate_hz)[0]
+    assert first.lost == pytest.approx(60 * rate_hz, rel=0.2)
     assert first.t_mono_ns[0] > last.t_mono_ns[-1]
+
+
+def at_its_slowest(case: Case) -> Wired:
+    """At the lowest of three rates that the chip can be set to: an hour of it is soon over."""
+    for rate_hz in (1.0, 4.0, 6.25):
+        options = msgspec.structs.replace(case.options, rate=rate_hz)
+        with suppress(ConfigFault):
+            case.module.layout(options)
+            case.options = options
+            return Wired(case)
+    raise AssertionError("another rate")
 
 
 @tries(Fake, "stuck")
@@ -167,3 +181,43 @@ def test_a_chip_with_another_id_is_the_wrong_device_and_one_without_an_id_cannot
     sensor = case.module.build(case.name, options, context)
     with pytest.raises(WrongDevice, match=r"address 0x[0-9a-f]+: .*; expected .*driver:"):
         sensor.open()
+
+
+OF_ONE_INSTANT = [
+    folder
+    for folder in ON_FAKE_BUS
+    if len(json.loads((folder / "expected.json").read_text())["channels"]) > 1
+    and "recording:" not in (folder / "config.yaml").read_text()  # the MPUs: tests/sensors/test_mpu6050.py
+    and "driver: ads1115" not in (folder / "config.yaml").read_text()  # one converter for all its inputs
+]
+
+
+@pytest.mark.parametrize("folder", OF_ONE_INSTANT, ids=lambda p: p.name)
+@pytest.mark.parametrize("transfer_s", [0.0003, 0.004])
+def test_no_sample_mixes_two_instants_however_the_transfers_fall_between_the_conversions(
+    folder: Path, transfer_s: float, tmp_path: Path
+) -> None:
+    """The chip converts two rows in turn, while its registers are being read."""
+    low, high = (seen(folder, tmp_path / name, name) for name in ("low", "high"))
+    both = seen(folder, tmp_path / "both", "both", transfer_s)
+    assert len(low) == len(high) == 1
+    assert {tuple(row) for row in both} <= {tuple(row) for row in np.concatenate((low, high))}
+    assert len(both) == 2
+
+
+def seen(folder: Path, work: Path, what: str, transfer_s: float = 0.0) -> Float32Array:
+    """The different rows that come of a chip that converts its lowest counts, its highest, or both in turn."""
+    work.mkdir()
+    case = Case(folder, work)
+    chip = Wired(case).chip
+    low, high = (
+        tuple(rest + sign * swing for rest, swing in zip(chip.REST, chip.SWING, strict=True))
+        for sign in (-1, 1)
+    )
+    raw = {"low": (low,), "high": (high,), "both": (low, high)}[what]
+    fake = msgspec.structs.replace(case.options.fake, raw=raw)
+    case.options = msgspec.structs.replace(case.options, fake=fake)
+    wired = Wired(case)
+    wired.chip.slow_s = transfer_s
+    wired.sensor.open()
+    return np.unique(values(wired.run(3 * wired.periods_s)), axis=0)

@@ -172,6 +172,11 @@ def test_every_driver_has_a_case(driver: str) -> None:
     )
 
 
+@pytest.mark.parametrize("folder", CASES, ids=lambda p: p.name)
+def test_every_case_says_where_its_numbers_come_from(folder: Path) -> None:
+    assert json.loads((folder / "expected.json").read_text())["why"]
+
+
 def test_values_come_out_in_si_units_as_the_datasheet_says(case: Case, sensor: Sensor) -> None:
     expected = np.array(case.expected["rows"], dtype=float)
     case.open(sensor)
