@@ -28,7 +28,13 @@ _TOKENS = "File with the token of all devices, or with a line DEVICE TOKEN for e
 @click.group(short_help="Receive records into a dataset folder.", epilog=_EPILOG, invoke_without_command=True)
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The dataset folder to write.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8377, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8377,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
 @click.option("--token-file", type=_FILE, help=_TOKENS)
 @click.option("--certificate", type=_FILE, help="The server's certificate, in PEM: then it speaks https.")
 @click.option("--key", type=_FILE, help="The key of --certificate, if it is not in the same file.")

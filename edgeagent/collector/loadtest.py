@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -161,8 +162,9 @@ def at_once(runs: Iterable[Callable[[], None]]) -> float:
 def run(url: str, tokens: Tokens, plan: Plan, folder: Path | None = None) -> Report:
     """Send a fleet's records to a collector. What it lost or doubled is counted in its dataset, if that is here.
 
-    Otherwise what it did not acknowledge counts as lost.
+    Otherwise what it did not acknowledge counts as lost. Raises StorageFault if there is none.
     """
+    _look_for(url)
     phases = [random.uniform(0.0, plan.every_s) for _ in range(plan.devices)]  # noqa: S311 (no secret)
     fleet = [
         _Device(name, url, tokens.of(name), plan, phase)
@@ -180,6 +182,21 @@ def run(url: str, tokens: Tokens, plan: Plan, folder: Path | None = None) -> Rep
     sent = {record_id for device in fleet for batch in range(plan.batches) for record_id in device.ids(batch)}
     lost = len(sent - stored.keys())
     return Report(seconds, answers_s, repeated, lost, stored.total() - len(stored))
+
+
+def _look_for(url: str) -> None:
+    """Before a thousand devices try for minutes."""
+    hint = "Does the collector run there?"
+    try:
+        parts = urlsplit(url)
+        address = parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme]
+        socket.create_connection(address, _TIMEOUT_S).close()
+    except (KeyError, ValueError) as e:
+        raise StorageFault(
+            "not a collector's URL", where=url, expected="http://HOST:PORT or https://HOST"
+        ) from e
+    except OSError as e:
+        raise StorageFault(f"no connection ({e.strerror or e})", where=url, hint=hint) from e
 
 
 @contextmanager

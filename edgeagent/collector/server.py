@@ -67,7 +67,7 @@ class Server(ThreadingTCPServer):
             raise StorageFault(
                 f"cannot listen: {e.strerror or e}",
                 where=f"{host}:{port}",
-                hint="Is the port taken? Try another.",
+                hint="Is the port taken, or the address another machine's?",
             ) from e
 
     @property

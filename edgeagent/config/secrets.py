@@ -33,7 +33,17 @@ class Secret:
         secret = self._read().rstrip("\r\n")
         if not secret:
             raise ConfigFault("the secret is empty", where=str(self))
+        if not secret.isprintable():
+            expected = "one line, without tabs and other control characters"
+            raise ConfigFault("the secret is not a line of text", where=str(self), expected=expected)
         return secret
+
+    def reveal_token(self) -> str:
+        """The same of one that stands in a header of HTTP. Raises ConfigFault."""
+        if not (token := self.reveal()).isascii() or " " in token:
+            expected = "letters, digits and signs of ASCII, without a space"
+            raise ConfigFault("the secret is not a token", where=str(self), expected=expected)
+        return token
 
     def _read(self) -> str:
         if self._kind == "clear":

@@ -30,7 +30,7 @@ from edgeagent.errors import ConfigFault, UpstreamFault
 from edgeagent.packing import compress
 from edgeagent.upstream import SLOWEST_BYTES_PER_S, Advice, Result
 from edgeagent.upstream.codec import decode_answer, encode_batch, encode_reference
-from edgeagent.upstream.tls import OUR_CLOCK, check_identity, is_loopback, trust
+from edgeagent.upstream.tls import OUR_CLOCK, address, check_identity, is_loopback, trust
 
 PATH = "/v1/records"
 BLOB_PATH = "/v1/blobs/"
@@ -59,12 +59,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_identity(self.certificate, self.key)
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigFault("not a URL", where=repr(self.url), expected="https://HOST or https://HOST:PORT")
+        if (parts := address(self.url, ("http", "https"))) is None:
+            raise ConfigFault("not a URL", where="url", expected="https://HOST or https://HOST:PORT")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ConfigFault(
                 "more than a base URL",
+                where="url",
                 expected="https://HOST:PORT/PATH",
                 hint="A token belongs under `token:`.",
             )
@@ -105,7 +105,7 @@ class Http:
         self._timeout_s = options.timeout
         self._max_body_bytes: int | None = None  # learnt from a receiver that found a batch too large
         self._headers = {"Content-Type": "application/msgpack", "Edgeagent-Device": quote(device, safe="")}
-        self._token = options.token.reveal() if options.token else ""
+        self._token = options.token.reveal_token() if options.token else ""
         if self._token:
             self._headers["Authorization"] = f"Bearer {self._token}"
         tls = (

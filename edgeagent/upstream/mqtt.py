@@ -22,7 +22,7 @@ from edgeagent.records import Kind
 from edgeagent.upstream import Advice, Result
 from edgeagent.upstream.broker import Connection, Cut, ReasonCode, Version
 from edgeagent.upstream.codec import as_json, encode_batch
-from edgeagent.upstream.tls import check_identity, is_loopback, trust
+from edgeagent.upstream.tls import address, check_identity, is_loopback, trust
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 _NAMES = ("device.id", "kind")
@@ -305,12 +305,7 @@ def _kind(record: bytes) -> str:
 
 def _check_url(url: str) -> None:
     expected = "mqtts://HOST or mqtts://HOST:PORT"
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in PORTS and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number
-        sound = False
-    if not sound:
+    if (parts := address(url, PORTS)) is None:
         raise ConfigFault("not a broker's URL", where="url", expected=expected)
     if parts.username or parts.password or parts.path.strip("/") or parts.query or parts.fragment:
         hint = "Name and password belong under `username:` and `password:`."

@@ -23,9 +23,10 @@ from edgeagent.errors import ConfigFault, UpstreamFault
 from edgeagent.upstream import Advice, Result
 from edgeagent.upstream.bucket import Bucket, TooLarge
 from edgeagent.upstream.shards import UNDATED, Entry, Place, entry, pack, suffix
-from edgeagent.upstream.tls import is_loopback
+from edgeagent.upstream.tls import address, is_loopback
 
 _MOST_FOLDERS = 64  # remembered; about another one the store is asked
+_REGION = re.compile(r"[A-Za-z0-9-]+")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -53,6 +54,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigFault("not a bucket's name", where=f"bucket: {self.bucket!r}", expected=expected)
         if self.endpoint:
             _check_endpoint(self.endpoint)
+        if not _REGION.fullmatch(self.region):
+            raise ConfigFault("not a region", where="region", expected="its name, such as us-east-1")
+        if self.prefix and not all(map(_is_folder, self.prefix.strip("/").split("/"))):
+            raise ConfigFault("not a folder", where="prefix", expected="names, with / between them")
         if bool(self.access_key) != bool(self.secret_key):
             raise ConfigFault("one without the other", expected="`access_key` and `secret_key`, or neither")
 
@@ -199,13 +204,16 @@ def _path(prefix: str, place: Place) -> str:
 def _keys(options: Options) -> tuple[str, str] | None:
     if options.access_key is None or options.secret_key is None:
         return None
-    return options.access_key.reveal(), options.secret_key.reveal()
+    return options.access_key.reveal_token(), options.secret_key.reveal()
+
+
+def _is_folder(name: str) -> bool:
+    return name not in ("", ".", "..") and name.isprintable()
 
 
 def _check_endpoint(url: str) -> None:
     expected = "https://HOST or https://HOST:PORT"
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if (parts := address(url, ("http", "https"))) is None:
         raise ConfigFault("not a URL", where="endpoint", expected=expected)
     if parts.username or parts.password or parts.path.strip("/") or parts.query or parts.fragment:
         hint = "The bucket belongs under `bucket:`, the keys under `access_key:` and `secret_key:`."

@@ -1,15 +1,28 @@
-"""What the sinks share of the way there: whom to trust, who this device is, and where nobody listens in."""
+"""What the sinks share of the way there: its address, whom to trust, who we are, and where nobody listens in."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import ssl
+from collections.abc import Container
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from edgeagent.errors import ConfigFault
 
 OUR_CLOCK = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED
+
+
+def address(url: str, schemes: Container[str]) -> SplitResult | None:
+    """A URL in its parts; None if there can be nobody: another scheme, no host, a port that is none, odd characters."""
+    if not (url.isascii() and url.isprintable() and " " not in url):
+        return None
+    try:
+        parts = urlsplit(url)
+        return parts if parts.scheme in schemes and parts.hostname and parts.port != 0 else None
+    except ValueError:  # a port that is no number, or half an IPv6 address
+        return None
 
 
 def check_identity(certificate: Path | None, key: Path | None) -> None:

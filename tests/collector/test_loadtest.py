@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -91,8 +93,28 @@ def test_a_fleet_whose_collector_is_killed_again_and_again_loses_and_doubles_not
 
 
 def test_a_collector_that_is_not_there_is_said() -> None:
-    with pytest.raises(StorageFault, match=r"127\.0\.0\.1:1: no device got an answer"):
-        run("http://127.0.0.1:1", Tokens(), PLAN._replace(patience_s=0.0))
+    with pytest.raises(
+        StorageFault, match=r"127\.0\.0\.1:1: no connection \(Connection refused\). Does the collector"
+    ):
+        run("http://127.0.0.1:1", Tokens(), PLAN)
+    for url in ("ftp://x", "127.0.0.1:8377", "http://x:many"):
+        with pytest.raises(StorageFault, match="not a collector's URL"):
+            run(url, Tokens(), PLAN)
+
+
+def test_one_who_hangs_up_on_everybody_is_no_collector() -> None:
+    def hang_up() -> None:
+        with suppress(OSError):
+            while True:
+                listener.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(StorageFault, match="no device got an answer"):
+            run(f"http://127.0.0.1:{listener.getsockname()[1]}", Tokens(), PLAN._replace(patience_s=0.0))
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def test_percentiles_are_of_the_answers() -> None:

@@ -58,6 +58,24 @@ def test_an_empty_secret_is_refused(tmp_path: Path) -> None:
         read("token: {file: token}", tmp_path)[0].reveal()
 
 
+@pytest.mark.parametrize("content", ["two\nlines", "a\ttab", "\ufeffmarked", "zero\0"])
+def test_a_secret_that_is_not_a_line_of_text_is_refused_and_not_shown(tmp_path: Path, content: str) -> None:
+    (tmp_path / "token").write_text(content)
+    with pytest.raises(
+        ConfigFault, match="token}: the secret is not a line of text; expected one line"
+    ) as caught:
+        Secret("file", str(tmp_path / "token")).reveal()
+    assert content not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["with space", "schlüssel", "ключ"])
+def test_what_cannot_stand_in_a_header_is_a_password_and_not_a_token(content: str) -> None:
+    assert Secret("clear", content).reveal() == content
+    with pytest.raises(ConfigFault, match="the secret is not a token") as caught:
+        Secret("clear", content).reveal_token()
+    assert content not in str(caught.value)
+
+
 def test_a_secret_in_clear_works_and_is_warned_of() -> None:
     secret, report = read("token: s3cret")
     assert secret.reveal() == "s3cret"

@@ -261,6 +261,13 @@ def test_the_token_is_in_no_fault_and_no_repr() -> None:
     assert TOKEN not in repr(Options(url=server.url, token=Secret("clear", TOKEN)))
 
 
+@pytest.mark.parametrize("token", ["two\nlines", "schlüssel"])
+def test_a_token_that_fits_into_no_header_is_told_before_anything_is_sent_and_not_shown(token: str) -> None:
+    with pytest.raises(ConfigFault, match="a secret in clear: the secret is not") as caught:
+        sink("http://127.0.0.1:1", token=Secret("clear", token))
+    assert token not in str(caught.value)
+
+
 def test_a_receiver_that_quotes_the_token_is_not_quoted() -> None:
     quoting = f"who is {TOKEN}?".encode()
     refused = json.dumps({"results": ["accepted", "accepted", f"rejected: not from {TOKEN}"]}).encode()
@@ -274,7 +281,18 @@ def test_a_receiver_that_quotes_the_token_is_not_quoted() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["fleet.example.com", "ftp://x", "https://", "https://me:secret@x", "https://x/?a=1"]
+    "url",
+    [
+        *(
+            "fleet.example.com",
+            "ftp://x",
+            "https://",
+            "https://me:secret@x",
+            "https://x/?a=1",
+            "htps://me:secret@x",
+        ),
+        *("https://x:99999", "https://x:0", "https://x:secret", "https://[::1", "https://x y", "https://x\n"),
+    ],
 )
 def test_a_url_that_cannot_be_used_is_a_config_fault(url: str) -> None:
     with pytest.raises(ConfigFault) as caught:

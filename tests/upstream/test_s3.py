@@ -437,6 +437,14 @@ def test_tls_is_trusted_with_the_right_certificate_only() -> None:
         ({"endpoint": "https://me:secret@x"}, "more than a store's address"),
         ({"endpoint": "https://store.example.com/fleet"}, "The bucket belongs under `bucket:`"),
         ({"access_key": Secret("clear", "secret")}, "one without the other"),
+        ({"endpoint": "https://x:99999"}, "not a URL"),
+        ({"endpoint": "https://ключ.example"}, "not a URL"),
+        ({"endpoint": "https://x y"}, "not a URL"),
+        ({"endpoint": "https://[::1"}, "not a URL"),
+        ({"region": "eu west"}, "region: not a region"),
+        ({"prefix": "a//b"}, "prefix: not a folder"),
+        ({"prefix": "../b"}, "prefix: not a folder"),
+        ({"prefix": "a\nb"}, "prefix: not a folder"),
     ],
 )
 def test_options_that_cannot_be_used_are_config_faults(options: Mapping[str, Any], words: str) -> None:
