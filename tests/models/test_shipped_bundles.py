@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 
@@ -57,3 +58,13 @@ def test_make_models_trains_it_and_its_card_has_data_figures_limits_and_a_licenc
     assert {"source"} <= set(keys.data)
     assert keys.licence
     assert keys.metrics["size_bytes"] < 20_000
+
+
+@every_bundle
+def test_training_prepares_its_windows_by_the_agents_own_code(folder: Path) -> None:
+    trees = [ast.parse(file.read_text()) for file in (folder / "train.py", own_bundles() / "making.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    taken = {f"{n.module}.{a.name}" for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert "edgeagent.inference.tensors.scale" in taken
+    if read_keys(folder).input.preprocess:
+        assert "edgeagent.inference.preprocess.chain.Chain" in taken
