@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Annotated, Protocol
 
 from edgeagent.buses.fake import Fake
+from edgeagent.config.findings import nearest
 from edgeagent.config.quantities import Between
 from edgeagent.errors import ConfigFault, DeviceDenied, DeviceFault, DeviceGone
 from edgeagent.timebase import Clock
@@ -180,7 +181,10 @@ def fake_chips() -> list[str]:
 def _fake_builder(chip: str) -> Callable[[Clock, Fake], Adapter]:
     if build := _build_of(chip):
         return build
-    raise ConfigFault(f"no fake chip is called {chip!r}", expected=f"one of {', '.join(fake_chips())}")
+    there = fake_chips()
+    raise ConfigFault(
+        f"no fake chip is called {chip!r}", expected=f"one of {', '.join(there)}", hint=nearest(chip, there)
+    )
 
 
 def _build_of(chip: str) -> Callable[[Clock, Fake], Adapter] | None:

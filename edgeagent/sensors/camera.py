@@ -63,17 +63,25 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _must_be_an_address(url: str) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half a bracket, a port beyond all ports
+        raise _no_address() from None
     if parts.username or parts.password:
         raise ConfigFault(
             "a login in the address", where="url", expected="user and password as their own keys"
         )
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigFault(
-            "not an address of pictures",
-            where="url",
-            expected="http://HOST/PATH, as http://10.0.0.7/snapshot.jpg",
-        )
+    if not sound:
+        raise _no_address()
+
+
+def _no_address() -> ConfigFault:
+    return ConfigFault(
+        "not an address of pictures",
+        where="url",
+        expected="http://HOST/PATH, as http://10.0.0.7/snapshot.jpg",
+    )
 
 
 def layout(options: Options) -> Layout:
@@ -82,7 +90,7 @@ def layout(options: Options) -> Layout:
         raise ConfigFault(
             "a camera at `device` needs linuxpy, which is not installed",
             where="device",
-            hint=f"{pip_install('edgeagent[v4l2]')} (it is under the GPL, version 3 or later).",
+            hint=f"Install it: {pip_install('edgeagent[v4l2]')} (it is under the GPL, version 3 or later).",
         )
     return Layout(options.rate, (Channel("file_size", "B"),), pictures=True)
 

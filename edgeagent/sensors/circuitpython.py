@@ -67,9 +67,8 @@ def layout(options: Options) -> Layout:
             f"there is no package {package!r} with a class {name}" if module else f"{name!r} names no module",
             where="class",
             expected="a class with its module, such as adafruit_mcp9808.MCP9808",
-            hint=pip_install(
-                "edgeagent[circuitpython]", package.replace("adafruit_", "adafruit-circuitpython-")
-            )
+            hint="Install it: "
+            + pip_install("edgeagent[circuitpython]", package.replace("adafruit_", "adafruit-circuitpython-"))
             if module
             else "",
         )
@@ -101,13 +100,13 @@ class CircuitPython:
             kind = getattr(importlib.import_module(module), name)
             self._driver = kind(self._i2c, self._options.address, **self._options.arguments)
             for attribute, value in self._options.settings.items():
-                setattr(self._driver, attribute, value)
+                _set(self._driver, attribute, value)
         except (ImportError, AttributeError, TypeError) as e:
             raise DeviceFault(
                 str(e),
                 where=self.where,
                 expected=f"the driver {self._options.driver_class}",
-                hint="Check `class:`.",
+                hint="Check `class:`, `arguments:` and `settings:`.",
             ) from e
         except COMPLAINTS as e:
             raise self._i2c.fault or WrongDevice(
@@ -141,6 +140,13 @@ class CircuitPython:
 
     def close(self) -> None:
         self._bus.close()
+
+
+def _set(driver: Any, attribute: str, value: Any) -> None:
+    """Raises AttributeError for one that is not there: Python would make it, and the chip never hear of it."""
+    if not hasattr(type(driver), attribute) and attribute not in vars(driver):
+        raise AttributeError(f"{type(driver).__name__} has no setting {attribute!r}")
+    setattr(driver, attribute, value)
 
 
 class BusioI2c:

@@ -156,7 +156,10 @@ def test_a_fake_that_does_not_exist_or_cannot_have_its_fault_is_found_before_the
         "5:56: sensors.c.fake.wrong_id: a Lm75 has no id that could be wrong",
         "6:33: sensors.d.host: no fake device is called 'metre'",
     ]
-    assert "bme280" in found[0]
+    assert [line.rpartition(". ")[2] for line in found[:2]] == [
+        "Did you mean 'bme280'?",
+        "Did you mean 'gps'?",
+    ]
 
 
 def test_a_serial_port_is_one_sensors_by_whichever_of_its_names(tmp_path: Path) -> None:

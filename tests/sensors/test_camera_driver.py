@@ -167,6 +167,8 @@ def test_what_a_fast_camera_drops_at_the_source_is_counted_and_not_lost(
         ({"url": "http://x/", "size": "640x480"}, "size with device only"),
         ({"device": "/dev/video0", "size": "large"}, "width x height"),
         ({"url": "ftp://x/"}, "http://HOST/PATH"),
+        ({"url": "http://[::1/x.jpg"}, "http://HOST/PATH"),
+        ({"url": "http://x:99999/x.jpg"}, "http://HOST/PATH"),
         ({"url": "http://admin:geheim@x/"}, "user and password as their own keys"),
         ({"url": "http://x/", "user": "admin"}, "user and password, with url"),
         ({"folder": Path("x"), "user": "admin", "password": Secret("clear", "p")}, "with url"),

@@ -94,6 +94,19 @@ def test_settings_and_arguments_reach_the_driver() -> None:
     assert first_row(build("x", options, Context(clock, Buses(clock))), clock) == [1.0]
 
 
+def test_a_setting_that_the_driver_does_not_have_is_a_fault_and_not_silently_nothing() -> None:
+    clock = VirtualClock()
+    options = Options(
+        bus="fake:mcp9808",
+        address=0x18,
+        driver_class="adafruit_mcp9808.MCP9808",
+        channels={"temperature": Source(unit="degC")},
+        settings={"resolutoin": 1},
+    )
+    with pytest.raises(DeviceFault, match=r"MCP9808 has no setting 'resolutoin'.*`settings:`"):
+        build("x", options, Context(clock, Buses(clock))).open()
+
+
 @pytest.mark.parametrize(
     ("fake", "kind", "says"),
     [

@@ -16,6 +16,7 @@ from threading import Event
 from typing import ClassVar, Literal, Protocol
 
 from edgeagent.buses.fake import FakeDevice
+from edgeagent.config.findings import nearest
 from edgeagent.errors import ConfigFault, DeviceFault, DeviceGone
 from edgeagent.records import NS_PER_S
 from edgeagent.timebase import Clock
@@ -182,8 +183,12 @@ def fake_line(path: str, clock: Clock, fake: FakeDevice) -> FakeLine:
     """`fake:DEVICE` is `edgeagent/buses/fake/DEVICE.py`. Raises ConfigFault for a name that is none."""
     name = path.removeprefix("fake:")
     if (program := _program_of(name)) is None:
-        there = ", ".join(fake_devices())
-        raise ConfigFault(f"no fake device is called {name!r}", expected=f"one of {there}")
+        there = fake_devices()
+        raise ConfigFault(
+            f"no fake device is called {name!r}",
+            expected=f"one of {', '.join(there)}",
+            hint=nearest(name, there),
+        )
     return FakeLine(path, clock, program(fake), fake)
 
 
