@@ -103,6 +103,7 @@ class _Fitting:
     def _drivers(self) -> None:
         for name, entry in self._draft.sensors.items():
             module = self._advised("sensors", entry.part, ("sensors", name))
+            self._address(name, entry.part)
             try:
                 layout = module.layout(entry.part.options)
             except Fault as fault:
@@ -132,6 +133,11 @@ class _Fitting:
             self._fault(("sensors", name, "condition", *path), fault)
         if not faults:
             self._layouts[name] = Conditioner(conditions, given).layout
+
+    def _address(self, name: str, part: schema.Part) -> None:
+        at = ("sensors", name, "address")
+        if at in self._marks and (text := wiring.advice_on_address(part.file, part.options.address)):
+            self._report.warn(self._marks.at(at), f"{dotted(at)}: {text}")
 
     def _fake(self, name: str, part: schema.Part, module: ModuleType) -> None:
         """A fake is made as at the start of the agent, for its own faults; nothing is opened."""

@@ -24,6 +24,20 @@ def clashes(sensors: Mapping[str, schema.SensorEntry]) -> Iterator[tuple[str, Co
     yield from _on_one_port(real)
 
 
+def advice_on_address(driver: str, address: object) -> str:
+    """What `check` warns of in a chip's address; "" if it may have that, or nobody knows."""
+    from edgeagent.buses.scan.chips import KINDS, SILENT_KINDS  # only for a chip whose address is stated
+
+    kinds = (kind for kind in (*KINDS, *SILENT_KINDS) if kind.driver == driver)
+    its_own = sorted({at for kind in kinds for at in kind.addresses})
+    if not isinstance(address, int) or not its_own or address in its_own:
+        return ""
+    return (
+        f"{address:#04x} is no address of this chip: {', '.join(f'{at:#04x}' for at in its_own)} "
+        "(without the 0x a number is decimal)"
+    )
+
+
 def fake_at(options: Any) -> str | None:
     """The key that names a fake; None if what it names is real."""
     return next((key for key in _FAR_ENDS if str(getattr(options, key, "")).startswith("fake:")), None)

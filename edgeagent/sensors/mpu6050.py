@@ -23,7 +23,6 @@ from edgeagent.sensors import Advice, Context, Sensor
 from edgeagent.sensors.bursts import FromFifo, burst_ns
 from edgeagent.timebase import Clock
 
-ADDRESSES = (0x68, 0x69)  # by its pin AD0
 STANDARD_GRAVITY = 9.80665
 SAMPLE_BYTES = 12
 
@@ -100,13 +99,7 @@ def divisor(rate_hz: float) -> int:
 
 
 def advise(options: Options, model: Model = MPU6050) -> Iterable[Advice]:
-    """Warn of an address that it cannot have, and of a rate that the bus cannot carry at the clock of a Pi."""
-    if options.address not in ADDRESSES:
-        yield Advice(
-            "address",
-            f"{options.address:#04x} is no address of this chip: 0x68, or 0x69 where its pin AD0 is high "
-            f"(without the 0x a number is decimal)",
-        )
+    """Warn of a rate that the bus cannot carry at the clock of a Pi."""
     bursts_hz = NS_PER_S / burst_ns(options.rate, model.fifo_samples)
     bits_hz = BITS_PER_BYTE * (options.rate * SAMPLE_BYTES + bursts_hz * BURST_OVERHEAD_BYTES)
     if bits_hz > DEFAULT_BUS_HZ and not options.bus.startswith("fake:"):

@@ -3,6 +3,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from edgeagent.agent.fit import check, load_model
 from edgeagent.config.load import require
 from edgeagent.config.schema import Delegate, External
@@ -134,6 +136,24 @@ def test_fakes_have_a_bus_each_and_a_bus_of_no_known_name_is_a_fault(tmp_path: P
     assert said(tmp_path, DEVICE + fakes) == []
     (fault,) = said(tmp_path, DEVICE + "sensors: {a: {driver: tmp102, bus: spi0}}\n")
     assert "sensors.a.bus: no I2C bus is called 'spi0', expected i2c-1, or fake:CHIP" in fault
+
+
+@pytest.mark.parametrize(
+    ("driver", "address", "its_own"),
+    [("mpu6050", 68, "0x68, 0x69"), ("bme280", 76, "0x76, 0x77"), ("sht3x", 0x40, "0x44, 0x45")],
+)
+def test_an_address_that_the_chip_cannot_have_is_warned_of(
+    tmp_path: Path, driver: str, address: int, its_own: str
+) -> None:
+    sensor = f"sensors: {{s: {{driver: {driver}, bus: i2c-1, address: %s}}}}\n"
+    (warning,) = said(tmp_path, DEVICE + sensor % address)
+    assert f"warning: sensors.s.address: {address:#04x} is no address of this chip: {its_own} " in warning
+    assert said(tmp_path, DEVICE + sensor % its_own.split(", ")[0]) == []
+
+
+def test_a_chip_that_nobody_knows_may_have_any_address(tmp_path: Path) -> None:
+    chip = "driver: i2c_registers, bus: i2c-1, address: 0x20, registers: {x: {register: 0, unit: V}}"
+    assert said(tmp_path, DEVICE + f"sensors: {{s: {{{chip}}}}}\n") == []
 
 
 def test_a_fake_that_does_not_exist_or_cannot_have_its_fault_is_found_before_the_start(

@@ -322,13 +322,6 @@ def test_a_rate_that_the_bus_cannot_carry_is_advised_against() -> None:
     assert not list(advise(Options(bus="fake:mpu6050", rate=1000.0)))
 
 
-def test_an_address_that_the_chip_cannot_have_is_advised_against() -> None:
-    (advice,) = advise(Options(bus="i2c-1", address=68))
-    assert advice.key == "address"
-    assert advice.text.startswith("0x44 is no address of this chip: 0x68, or 0x69")
-    assert not list(advise(Options(bus="i2c-1", address=0x69)))
-
-
 def test_the_channels_are_those_that_recordings_and_bundles_name() -> None:
     assert [(c.name, c.unit) for c in layout(Options(bus="x")).channels] == list(
         zip(CHANNELS, UNITS, strict=True)
