@@ -19,7 +19,7 @@ from edgeagent.inference.tasks.anomaly import Output as AnomalyOutput
 from edgeagent.inference.tasks.classification import Classification, Output
 from edgeagent.inference.tasks.regression import Regression, Value
 from edgeagent.pipeline import Arrival, Core, Effects, ModelPlan, PipelinePlan
-from edgeagent.records import NS_PER_S, Block, Channel, Draft, Layout, Raw, decode_raw
+from edgeagent.records import NS_PER_S, Block, Channel, Draft, Layout, Priority, Raw, decode_raw
 from edgeagent.sampling import uniform
 from edgeagent.sampling.report import Report
 from edgeagent.sampling.sampler import Sampler
@@ -225,6 +225,22 @@ def test_a_sampled_window_gives_back_the_raw_counts() -> None:
     raw = msgspec.convert(body, Raw)
     assert (decode_raw(raw, LAYOUT.channels) == 1.5).all()
     assert body["samples"] == 50
+
+
+def test_decisions_captures_and_gaps_are_worth_most_random_samples_least() -> None:
+    c = started(core({"over": OVER}, keep=1.0))
+    feed(c, 0, 50, value=4.0)
+    drafts = c.arrival(Arrival("motion", 1, (0.1, 0.9)), NS_PER_S).drafts
+    drafts += feed(c, 50, 30, value=4.0).drafts + feed(c, 90, 10, lost=10).drafts
+    drafts += c.tick(3 * NS_PER_S).drafts + c.tick(13 * NS_PER_S).drafts
+    worth = {(d.kind, d.body.get("reason", "")): d.priority for d in drafts}
+    assert worth == {
+        ("prediction", ""): Priority.PREDICTION,
+        ("event", ""): Priority.EVENT,
+        ("sample", "capture"): Priority.EVENT,
+        ("sample", "some"): Priority.BULK,
+        ("gap", ""): Priority.EVENT,
+    }
 
 
 def test_losses_become_one_gap_record_not_one_a_block() -> None:
