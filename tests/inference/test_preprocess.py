@@ -157,16 +157,26 @@ def test_normalise_takes_each_window_by_itself() -> None:
 
 @pytest.mark.parametrize("to_hz", [50.0, 40.0, 25.0, 33.0, 100.0, 250.0, 44.1])
 def test_resample_is_scipys_polyphase(to_hz: float) -> None:
-    x = window().astype(float)
-    kept = round(to_hz * 5 + 0.49)
-    line, new_line = np.linspace(0, 1, 500)[:, None], (np.arange(kept) / to_hz / 4.99)[:, None]
+    resampled_as_by_scipy(500, to_hz)
+
+
+@pytest.mark.parametrize("samples", [2, 31, 79, 80, 81, 499])
+@pytest.mark.parametrize("to_hz", [40.0, 99.0, 250.0])
+def test_resample_takes_windows_of_any_length(samples: int, to_hz: float) -> None:
+    resampled_as_by_scipy(samples, to_hz)
+
+
+def resampled_as_by_scipy(samples: int, to_hz: float) -> None:
+    x = window(samples).astype(float)
+    up, down = round(to_hz * 10), round(RATE_HZ * 10)
+    kept = -(-samples * up // down)
+    line, new_line = np.linspace(0, 1, samples)[:, None], np.arange(kept)[:, None] * down / up / (samples - 1)
     rise = x[-1] - x[0]
-    flat = scipy.signal.resample_poly(x - x[0] - rise * line, round(to_hz * 10), 1000, axis=0)
-    expected = flat + x[0] + rise * new_line
-    chain = step("resample", {"to": to_hz})
-    assert chain.form.shape == expected.shape
+    flat = scipy.signal.resample_poly(x - x[0] - rise * line, up, down, axis=0)
+    chain = step("resample", {"to": to_hz}, GIVEN._replace(shape=(samples, 6)))
+    assert chain.form.shape == (kept, 6)
     assert chain.form.rate_hz == pytest.approx(to_hz)
-    close(chain(window()), expected)
+    close(chain(window(samples)), flat + x[0] + rise * new_line)
 
 
 def test_units_are_converted_channel_by_channel_and_the_next_step_knows() -> None:

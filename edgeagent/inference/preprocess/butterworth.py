@@ -126,8 +126,9 @@ def taps(sections: list[Section]) -> int:
 class Recursion:
     """Sections in a row, over float64[n, channels]. A row of numbers is a block of one channel, or the states before.
 
-    Each block adds to the states that the one before it has left: states[k] = states[k - 1] @ step + fed[k - 1].
-    Doubling solves that for all blocks at once: to each what lies one before it, then two, then four.
+    The rows of a block, one a channel, lie together, behind them those of the next. Each block adds to the states that
+    the one before it has left: states[k] = states[k - 1] @ step + fed[k - 1]. Doubling solves that for all blocks at
+    once: to each what lies one before it, then two, then four.
     """
 
     def __init__(self, sections: list[Section]) -> None:
@@ -149,18 +150,20 @@ class Recursion:
         blocks = -(-samples // _BLOCK)
         padded = np.zeros((channels, blocks * _BLOCK))
         padded[:, :samples] = values.T
-        both = padded.reshape(-1, _BLOCK) @ self._of_input
-        fed = both[:, _BLOCK:].reshape(channels, blocks, -1)
-        states = np.empty(fed.shape)
-        states[:, 0], states[:, 1:] = padded[:, :1] * self._rest, fed[:, :-1]
-        before = 1
+        rows = padded.reshape(channels, blocks, _BLOCK).swapaxes(0, 1).reshape(-1, _BLOCK)
+        both = rows @ self._of_input
+        states = np.empty((len(rows), len(self._rest)))
+        states[:channels], states[channels:] = values[:1].T * self._rest, both[:-channels, _BLOCK:]
+        before = channels
         for step in self._steps:
-            if before >= blocks:
+            if before >= len(states):
                 break
-            states[:, before:] += states[:, :-before] @ step
+            states[before:] += states[:-before] @ step
             before *= 2
-        filtered: Values = both[:, :_BLOCK] + states.reshape(len(both), -1) @ self._out_of_state
-        return filtered.reshape(channels, -1)[:, :samples].T
+        filtered = states @ self._out_of_state
+        filtered += both[:, :_BLOCK]
+        whole: Values = filtered.reshape(blocks, channels, _BLOCK).swapaxes(0, 1).reshape(channels, -1)
+        return whole[:, :samples].T
 
 
 def both_ways(run: Recursion, values: Values, edge: int) -> Values:

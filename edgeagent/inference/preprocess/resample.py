@@ -18,6 +18,7 @@ from edgeagent.inference.preprocess import Form, Step, Values, must_be_in_time
 
 _ZEROS, _BETA = 10, 5.0
 _LARGEST = 1000
+_BLOCK = 32
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,29 +28,45 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 def build(options: Options, given: Form) -> Step:
     must_be_in_time(given)
     up, down = _ratio(options.to, given.rate_hz)
-    samples = given.shape[0]
+    samples, channels = given.shape
     kept = -(-samples * up // down)
-    taps = _taps(up, down)
-    half = len(taps) // 2
-    # The result at m weighs the samples k for which taps[m * down - k * up + half] exists.
-    reach = half // up + 1
-    at = np.arange(kept)[:, None] * down
-    k = at // up + np.arange(-reach, reach + 1)
-    tap = at - k * up + half
-    is_there = (tap >= 0) & (tap < len(taps)) & (k >= 0) & (k < samples)
-    weights = np.where(is_there, taps[np.clip(tap, 0, len(taps) - 1)], 0.0)[:, None, :]
-    taken = np.clip(k, 0, samples - 1)
-    line = np.linspace(0, 1, samples)[:, None]
-    new_line = (np.arange(kept) * down / up / max(samples - 1, 1))[:, None]
+    # `up` results later the weights are the same, on samples `down` later: one matrix serves block after block.
+    turns = -(-_BLOCK // up)
+    block, advance = min(turns * up, kept), turns * down
+    weights, reach = _weights(up, down, block)
+    blocks, seen = -(-kept // block), len(weights)
+    padded_to = (blocks - 1) * advance + seen
+    strides = (8 * padded_to, 8 * advance, 8)
+    line = np.linspace(0, 1, samples)
+    new_line = np.arange(kept) * down / up / max(samples - 1, 1)
 
     def apply(values: Values) -> Values:
-        first, rise = values[0], values[-1] - values[0]
-        resampled: Values = (weights @ (values - first - rise * line)[taken])[:, 0]
+        rows = values.T
+        first = rows[:, :1]
+        rise = rows[:, -1:] - first
+        padded = np.zeros((channels, padded_to))
+        padded[:, reach : reach + samples] = rows - first - rise * line
+        by_block = np.ndarray((channels, blocks, seen), np.float64, padded, strides=strides)
+        resampled: Values = (by_block.reshape(-1, seen) @ weights).reshape(channels, -1)[:, :kept]
         resampled += first + rise * new_line
-        return resampled
+        return resampled.T
 
-    form = Form((kept, given.shape[1]), given.channels, given.rate_hz * up / down)
+    form = Form((kept, channels), given.channels, given.rate_hz * up / down)
     return Step(form, apply)
+
+
+def _weights(up: int, down: int, count: int) -> tuple[Values, int]:
+    """By what `count` results weigh the samples, float64[samples, count]; and so many of these lie before the first.
+
+    The result at m weighs the samples k for which taps[m * down - k * up + half] exists.
+    """
+    taps = _taps(up, down)
+    half = len(taps) // 2
+    reach = half // up + 1
+    k = np.arange(-reach, (count - 1) * down // up + reach + 1)[:, None]
+    tap = np.arange(count) * down - k * up + half
+    is_there = (tap >= 0) & (tap < len(taps))
+    return np.where(is_there, taps[np.clip(tap, 0, len(taps) - 1)], 0.0), reach
 
 
 def _ratio(to_hz: float, rate_hz: float) -> tuple[int, int]:

@@ -31,7 +31,7 @@ def build(options: Options, given: Form) -> Step:
 
 
 def _mean(x: Values) -> Values:
-    mean: Values = x.mean(axis=1)
+    mean: Values = np.add.reduce(x, axis=1) / x.shape[1]  # mean() takes twice as long
     return mean
 
 
@@ -40,7 +40,7 @@ def _std(x: Values) -> Values:
 
 
 def _rms(x: Values) -> Values:
-    rms: Values = np.sqrt(np.einsum("ij,ij->i", x, x) / x.shape[1])
+    rms: Values = np.sqrt(_mean(x * x))
     return rms
 
 
@@ -50,7 +50,8 @@ def _peak(x: Values) -> Values:
 
 
 def _crest(x: Values) -> Values:
-    return _over(_peak(x), _rms(x), is_there=_rms(x) > 0)
+    rms = _rms(x)
+    return _over(_peak(x), rms, is_there=rms > 0)
 
 
 def _skewness(x: Values) -> Values:
