@@ -43,7 +43,10 @@ def test_the_pages_lines_read_a_shard(tmp_path: Path) -> None:
     raws = (encode_raw(counted, channels), encode_raw(measured, channels), picture_raw(b"BM"))
     shard = tmp_path / "0000.tar.gz"
     shard.write_bytes(
-        pack("sample", [entry(sample(n, channels, msgspec.structs.asdict(r))) for n, r in enumerate(raws, 1)])
+        pack(
+            "sample",
+            [entry(n, sample(n, channels, msgspec.structs.asdict(r))) for n, r in enumerate(raws, 1)],
+        )
     )
     found = {record["id"]: values for record, values in reader()(shard)}
     assert list(found) == [f"press-07/{RUN}/1", f"press-07/{RUN}/2"]

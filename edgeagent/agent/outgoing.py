@@ -34,7 +34,7 @@ from edgeagent.outbox.pace import Pace, Reading, written_bytes
 from edgeagent.outbox.writer import Writer
 from edgeagent.records import NS_PER_S, Draft, Kind, Priority
 from edgeagent.timebase import Clock, boot_id
-from edgeagent.upstream import Queued, Sink
+from edgeagent.upstream import Sink
 from edgeagent.upstream.link import Link
 from edgeagent.upstream.suspects import Suspects
 from edgeagent.upstream.sync import pause_s, sync_once
@@ -179,7 +179,8 @@ class Sender:
     ) -> None:
         self.name, self.sink = name, sink
         self._loop, self._clock, self._boot_id = loop, clock, boot
-        self._suspects, self._taken = Suspects(), list[str]()
+        self._suspects = Suspects()
+        self._taken: Mapping[int, bytes] = {}
         self._wake = Event()
         self._stop = False
         self._only, self._budget = only, budget or LinkBudget()
@@ -193,14 +194,13 @@ class Sender:
 
     # The outbox, through the writer's thread: what `sync_once` needs of a queue.
 
-    def take(self, upstream: str, max_records: int, max_bytes: int, least: Priority) -> Sequence[Queued]:
+    def take(self, upstream: str, max_records: int, max_bytes: int, least: Priority) -> Mapping[int, bytes]:
         """What is asked for just before a reload took the upstream away is nothing."""
         bounds = max_records, max_bytes, least
-        taken = self._loop.ask(
-            lambda outbox: [] if self._stop else self._suspects.take(outbox, upstream, *bounds)
+        self._taken = self._loop.ask(
+            lambda outbox: {} if self._stop else self._suspects.take(outbox, upstream, *bounds)
         )
-        self._taken = [queued.id for queued in taken]
-        return taken
+        return self._taken
 
     def settle(
         self, upstream: str, accepted: Collection[int], rejected: Mapping[int, str], kept: Collection[int]
@@ -257,7 +257,7 @@ class Sender:
             if probed:  # it is there, and the batch was too much for it
                 link.failed()
                 if fault.may_be_a_record:
-                    self._suspects.failed(self._taken, fault.what)
+                    self._suspects.failed(self._taken.values(), fault.what)
             self._failed(fault)
             return fault.retry_after_s + pause_s(self._away_s(), random.random)
         link.worked(report.bytes_sent, report.bytes_settled, self._clock.now_ns() - self._began_ns)

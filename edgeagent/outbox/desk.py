@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from itertools import islice
 
 import msgspec
@@ -56,7 +57,7 @@ class Desk:
         blobs: Blobs,
         parcels: Parcels,
         *,
-        in_flight: Callable[[], Collection[int]],
+        in_flight: Callable[[], AbstractSet[int]],
         new_row: Callable[[Priority], int],
     ) -> None:
         self._db, self._counts, self._routes, self._blobs = db, counts, routes, blobs
@@ -87,9 +88,9 @@ class Desk:
     def find(self, record_id: str) -> bytes | None:
         """A record by its id, whether it waits or was refused."""
         for parcel in self._parcels.read("instr(payload, CAST(? AS BLOB))", record_id):
-            for one in self._parcels.whole(parcel):
+            for one, whole in zip(parcel.unpack(), self._parcels.whole(parcel), strict=True):
                 if one.id == record_id:
-                    return one.payload or parcel.payload
+                    return whole or parcel.payload
         query = "SELECT payload, file FROM quarantine WHERE id = ?"
         refused = self._db.execute(query, (record_id,)).fetchone()
         return self._whole(*refused) if refused else None
@@ -99,12 +100,12 @@ class Desk:
         found: list[tuple[int, bytes]] = []
         room_bytes = max_bytes
         for parcel in self._parcels.read("row > ? ORDER BY row", after - PARCEL_RECORDS):
-            for one in self._parcels.whole(parcel):
-                if one.row > after:
-                    room_bytes -= len(one.payload)
+            for row, record in zip(parcel.rows, self._parcels.whole(parcel), strict=True):
+                if row > after:
+                    room_bytes -= len(record)
                     if found and room_bytes < 0:
                         return found
-                    found.append((one.row, one.payload))
+                    found.append((row, record))
         return found
 
     def _whole(self, payload: bytes, file: str | None) -> bytes:
@@ -129,12 +130,12 @@ class Desk:
     def purge(self, kind: str | None) -> Counter[str]:
         """Delete what waits, of one kind or all, and say how many of each that were."""
         deleted: Counter[str] = Counter()
-        staying = set(self._parcels.apart(self._in_flight()))
-        query = "SELECT row, kind, waiting, n FROM record WHERE kind = ? OR ? IS NULL"
+        staying = {parcel.row for parcel in self._parcels.apart(self._in_flight())}
+        query = "SELECT row, kind, waiting, n, file FROM record WHERE kind = ? OR ? IS NULL"
         rows = self._db.execute(query, (kind, kind)).fetchall()
         gone = [row for row in rows if row[0] not in staying]
-        self._parcels.delete([row for row, *_ in gone])
-        for _, its_kind, mask, n in gone:
+        self._parcels.delete({row: file for row, *_, file in gone})
+        for _, its_kind, mask, n, _ in gone:
             deleted[its_kind] += n
             self._routes.give_up(its_kind, mask, n)
         return deleted

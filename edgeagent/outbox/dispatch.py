@@ -6,7 +6,8 @@ import sqlite3
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Set as AbstractSet
+from itertools import accumulate, islice
 from typing import Literal, NamedTuple
 
 from edgeagent.outbox.blobs import Blobs
@@ -15,6 +16,7 @@ from edgeagent.outbox.parcels import (
     PARCEL_RECORDS,
     PRIORITY_SHIFT,
     THESE,
+    Held,
     Parcel,
     Parcels,
     Queued,
@@ -30,6 +32,9 @@ PATIENCE_BATCHES = 8
 
 Accepts = Callable[[str], bool]
 """Whether a receipt says that the record of an id has arrived."""
+
+Batch = dict[int, bytes]
+"""Records by their rows, as MessagePack, in the order in which they leave; b"" is one that cannot be read."""
 
 _PAGE_RECORDS = 10_000
 
@@ -111,28 +116,26 @@ class Dispatch:
 
     # --- out --------------------------------------------------------------------------------------------
 
-    def take(self, upstream: str, max_records: int, max_bytes: int, least: Priority) -> list[Queued]:
+    def take(self, upstream: str, max_records: int, max_bytes: int, least: Priority) -> Batch:
         """What an upstream should get next, in flight from now on; at least one record if any waits.
 
         Whole parcels, but of the first: else most of them would be taken apart when they are settled.
         """
-        taken: list[Queued] = []
+        taken: Batch = {}
         room_bytes = max_bytes
         turns = self._by_turn(upstream, least)
         for turn, lane in enumerate(turns):
             self._passed_over[upstream, lane] = 0
             for waiting in self._waiting(upstream, lane):
-                ends_bytes = list(accumulate([len(queued.payload) for queued in waiting]))
-                fitting = min(bisect_right(ends_bytes, room_bytes), max_records - len(taken))
-                if fitting < len(waiting):
+                room_bytes -= sum(map(len, waiting.values()))
+                if room_bytes < 0 or len(taken) + len(waiting) > max_records:
                     self._passed_over.update((upstream, lane) for lane in turns[turn + 1 :])
-                    return self._took(upstream, taken or waiting[: max(fitting, 1)])
-                taken += waiting
-                room_bytes -= ends_bytes[-1]
+                    return self._took(upstream, taken or _first(waiting, max_records, max_bytes))
+                taken |= waiting
         return self._took(upstream, taken)
 
-    def _took(self, upstream: str, taken: list[Queued]) -> list[Queued]:
-        self._in_flight[upstream].update([queued.row for queued in taken])
+    def _took(self, upstream: str, taken: Batch) -> Batch:
+        self._in_flight[upstream].update(taken)
         return taken
 
     def _by_turn(self, upstream: str, least: Priority) -> list[Lane]:
@@ -140,7 +143,7 @@ class Dispatch:
         wanted = [lane for lane in self._lanes[upstream] if lane.priority >= least]
         return sorted(wanted, key=lambda lane: self._passed_over[upstream, lane] < PATIENCE_BATCHES)
 
-    def _waiting(self, upstream: str, lane: Lane) -> Iterator[list[Queued]]:
+    def _waiting(self, upstream: str, lane: Lane) -> Iterator[Batch]:
         """By the parcel, the records of a lane that wait and are not in flight.
 
         Whoever asks for the next has taken all of the one before. What has been looked at is not searched through
@@ -167,15 +170,15 @@ class Dispatch:
         condition = f"row >= ? AND row < ? AND waiting & ? {lane.condition} ORDER BY row {order}"
         return self._parcels.read(condition, first, end, self._routes.bit(upstream), *lane.kinds)
 
-    def _not_in_flight(self, upstream: str, lane: Lane, parcel: Parcel) -> Iterator[list[Queued]]:
+    def _not_in_flight(self, upstream: str, lane: Lane, parcel: Parcel) -> Iterator[Batch]:
         """A parcel's records, if there are any; the newest first in a lane of that order."""
         in_flight = self._in_flight[upstream]
         if in_flight.issuperset(parcel.rows):
             return
-        records = self._parcels.whole(parcel)
-        if not in_flight.isdisjoint(parcel.rows):
-            records = [queued for queued in records if queued.row not in in_flight]
-        yield records[::-1] if lane.newest else records
+        records = dict(zip(parcel.rows, self._parcels.whole(parcel), strict=True))
+        if in_flight and not in_flight.isdisjoint(parcel.rows):
+            records = {row: record for row, record in records.items() if row not in in_flight}
+        yield dict(reversed(records.items())) if lane.newest else records
 
     # --- and done ---------------------------------------------------------------------------------------
 
@@ -191,7 +194,7 @@ class Dispatch:
                     seen.first, min([seen.end, *(row - PARCEL_RECORDS for row in back)])
                 )
 
-    def accepted(self, upstream: str, rows: Collection[int]) -> None:
+    def accepted(self, upstream: str, rows: AbstractSet[int]) -> None:
         """An upstream has acknowledged the records of these rows."""
         if rows:
             self._strike(upstream, self._parcels.apart(rows), "delivered")
@@ -200,8 +203,9 @@ class Dispatch:
         """An upstream has refused the records of these rows: they are kept aside, to be shown."""
         if not reasons:
             return
-        parcels = self._parcels.apart(reasons)
-        for parcel in list(self._parcels.read(f"{THESE} ORDER BY row", listed(parcels))):
+        parcels = self._parcels.apart(reasons.keys())
+        numbers = [parcel.row for parcel in parcels]
+        for parcel in list(self._parcels.read(f"{THESE} ORDER BY row", listed(numbers))):
             for queued in parcel.unpack():
                 self._quarantine(upstream, parcel, queued, reasons[queued.row])
         self._strike(upstream, parcels, "rejected")
@@ -224,31 +228,29 @@ class Dispatch:
             return None
         in_flight = self.in_flight()
         landed = [queued for queued in page if queued.row not in in_flight]
-        taken = [queued.row for queued in landed if accepted(queued.id)]
+        taken = {queued.row for queued in landed if accepted(queued.id)}
         reasons = {queued.row: refused[queued.id] for queued in landed if queued.id in refused}
         self.accepted(upstream, taken)
         self.rejected(upstream, reasons)
         return Arrived(page[-1].row, len(taken), len(reasons))
 
     def _strike(
-        self, upstream: str, parcels: Collection[int], outcome: Literal["delivered", "rejected"]
+        self, upstream: str, parcels: Collection[Held], outcome: Literal["delivered", "rejected"]
     ) -> None:
         """The upstream waits for these parcels no longer; what nobody waits for is deleted."""
-        these, bit = listed(parcels), self._routes.bit(upstream)
-        query = f"SELECT kind, waiting, accepted, sum(n) FROM record WHERE {THESE} GROUP BY kind, waiting, accepted"  # noqa: S608
-        groups = self._db.execute(query, (these,)).fetchall()
-        for kind, waiting, accepted, n in groups:
+        bit = self._routes.bit(upstream)
+        for _, kind, waiting, accepted, _, n in parcels:
             self._counts.add("waiting", kind, upstream, -n)
             self._counts.add(outcome, kind, upstream, n)
             if outcome == "rejected" or not accepted:
                 self._counts.add(outcome, kind, n=n)
             if waiting == bit:
                 self._counts.add("waiting", kind, n=-n)
-        self._parcels.delete(parcels, "waiting = ?", bit)
-        if any(waiting != bit for _, waiting, *_ in groups):
+        self._parcels.delete({parcel.row: parcel.file for parcel in parcels if parcel.waiting == bit})
+        if others := [parcel.row for parcel in parcels if parcel.waiting != bit]:
             self._db.execute(
                 f"UPDATE record SET waiting = waiting & ~?, accepted = accepted OR ? WHERE {THESE}",  # noqa: S608
-                (bit, outcome == "delivered", these),
+                (bit, outcome == "delivered", listed(others)),
             )
 
     def _quarantine(self, upstream: str, parcel: Parcel, queued: Queued, reason: str) -> None:
@@ -261,6 +263,13 @@ class Dispatch:
         files = self._db.execute("SELECT file FROM quarantine WHERE number <= ?", (last,)).fetchall()
         self._db.execute("DELETE FROM quarantine WHERE number <= ?", (last,))
         self._blobs.release(file for (file,) in files)
+
+
+def _first(waiting: Batch, max_records: int, max_bytes: int) -> Batch:
+    """Of a parcel that is too large for a batch, what it can hold; one record at least."""
+    ends_bytes = list(accumulate(map(len, waiting.values())))
+    fitting = min(bisect_right(ends_bytes, max_bytes), max_records)
+    return dict(islice(waiting.items(), max(fitting, 1)))
 
 
 class _Seen(NamedTuple):

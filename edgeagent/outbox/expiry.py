@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgeagent.outbox.parcels import Parcels, Queued, rows_of, stratum
+from edgeagent.outbox.parcels import Parcels, rows_of, stratum
 from edgeagent.outbox.routes import Routes
 from edgeagent.records import NS_PER_S, Draft, Kind, Priority
 from edgeagent.timebase import Wall
@@ -63,7 +63,8 @@ class Expiry:
         for old in records:
             strata.setdefault(stratum(old.row), Counter())[old.kind] += 1
             self._routes.give_up(old.kind, old.waiting, 1)
-        self._parcels.delete(self._parcels.apart([old.row for old in records]))
+        parcels = self._parcels.apart({old.row for old in records})
+        self._parcels.delete({parcel.row: parcel.file for parcel in parcels})
         body = {
             "type": "expired",
             "records": len(records),
@@ -78,16 +79,16 @@ class Expiry:
         condition, looked_at = "row >= ? AND row < ? AND kind = ? ORDER BY row", 0
         for parcel in self._parcels.read(condition, first, end, kind):
             self._first[priority, kind] = parcel.row
-            for queued in self._parcels.whole(parcel):
-                if looked_at == _RECORDS_A_STEP or self._age_ns(queued, now_ns, wall) <= most_ns:
+            for row, record in zip(parcel.rows, self._parcels.whole(parcel), strict=True):
+                if looked_at == _RECORDS_A_STEP or self._age_ns(record, now_ns, wall) <= most_ns:
                     return
                 looked_at += 1
-                yield Old(queued.row, kind, parcel.waiting)
+                yield Old(row, kind, parcel.waiting)
 
-    def _age_ns(self, queued: Queued, now_ns: int, wall: Wall) -> int:
+    def _age_ns(self, record: bytes, now_ns: int, wall: Wall) -> int:
         """Of a record of an earlier boot, without a time or a clock to hold it against, it is this boot's at least."""
         try:
-            head = _decode(queued.payload)
+            head = _decode(record)
             if head.boot_id == self._boot_id:
                 return now_ns - head.mono_ns
             if head.time is not None and wall.synced:

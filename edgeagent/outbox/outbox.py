@@ -21,10 +21,10 @@ from edgeagent.errors import Bug, StorageFault
 from edgeagent.outbox.blobs import LARGE_BYTES, Blobs
 from edgeagent.outbox.counts import Counters, Counts
 from edgeagent.outbox.desk import Desk, Refused
-from edgeagent.outbox.dispatch import Accepts, Arrived, Dispatch
+from edgeagent.outbox.dispatch import Accepts, Arrived, Batch, Dispatch
 from edgeagent.outbox.expiry import Expiry
 from edgeagent.outbox.files import DAMAGED, NAME, fault, is_damage, open_database, set_aside
-from edgeagent.outbox.parcels import Parcel, Parcels, Queued, id_of, pack, parcelled, rows_of
+from edgeagent.outbox.parcels import Parcel, Parcels, id_of, pack, parcelled, rows_of
 from edgeagent.outbox.room import Limit, Room
 from edgeagent.outbox.routes import NONE, Kinds, Routes
 from edgeagent.outbox.salvage import Salvage, Salvaged, unread
@@ -240,9 +240,7 @@ class Outbox:
 
     # --- records go out -------------------------------------------------------------------------------
 
-    def take(
-        self, upstream: str, max_records: int, max_bytes: int, least: Priority = Priority.BULK
-    ) -> list[Queued]:
+    def take(self, upstream: str, max_records: int, max_bytes: int, least: Priority = Priority.BULK) -> Batch:
         """What an upstream should get next, by priority, then age; at least one record if any waits.
 
         Nothing of a lesser priority than `least`; what has been passed over for long goes first

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
@@ -61,14 +62,29 @@ class Parcel(NamedTuple):
         """The numbers of its records."""
         return range(self.row, self.row + self.n)
 
-    def unpack(self) -> list[Queued]:
-        """Its records, as they are stored."""
-        records = cut(self.payload, self.n)
+    def records(self) -> list[bytes]:
+        """Its records, as they are stored; b"" for one that cannot be read."""
+        found = cut(self.payload, self.n)
         try:
-            heads = _decode_heads(b"\xdc" + self.n.to_bytes(2) + b"".join(records))
+            _decode_heads(b"\xdc" + self.n.to_bytes(2) + b"".join(found))
         except (ValueError, RecursionError):
-            return list(map(_as_found, self.rows, records))
-        return list(map(Queued, self.rows, [head.id for head in heads], records))
+            return [_as_found(0, record).payload for record in found]
+        return found
+
+    def unpack(self) -> list[Queued]:
+        """The same, with their rows and ids."""
+        return list(map(_as_found, self.rows, self.records()))
+
+
+class Held(NamedTuple):
+    """A parcel without its records."""
+
+    row: int
+    kind: str
+    waiting: int
+    accepted: int
+    file: str | None
+    n: int
 
 
 class Parcels:
@@ -87,46 +103,46 @@ class Parcels:
             _check(parcel.n)
             yield parcel
 
-    def whole(self, parcel: Parcel) -> list[Queued]:
-        """Its records, those in files too."""
-        if parcel.file is None:
-            return parcel.unpack()
-        return [Queued(parcel.row, parcel.unpack()[0].id, self._blobs.read(parcel.file) or b"")]
+    def whole(self, parcel: Parcel) -> list[bytes]:
+        """Its records, those in files too; b"" for one that cannot be read."""
+        return parcel.records() if parcel.file is None else [self._blobs.read(parcel.file) or b""]
 
-    def held(self, rows: range) -> dict[int, bytes]:
+    def held(self, rows: AbstractSet[int]) -> dict[int, bytes]:
         """What is stored of these records, by row."""
-        numbers = [row for row, _ in self.holding(rows)]
+        numbers = [parcel.row for parcel in self.holding(rows)]
         parcels = self.read(THESE, listed(numbers)) if numbers else ()
-        return {queued.row: queued.payload for parcel in parcels for queued in parcel.unpack()}
+        return {
+            row: stored
+            for parcel in parcels
+            for row, stored in zip(parcel.rows, parcel.records(), strict=True)
+        }
 
-    def delete(self, parcels: Collection[int], condition: str = "TRUE", *values: int) -> None:
-        """Delete the parcels of these numbers (that meet a condition), and their files."""
-        query = f"DELETE FROM record WHERE {THESE} AND {condition} RETURNING file"  # noqa: S608 (our own words)
-        files = self._db.execute(query, (listed(parcels), *values)).fetchall()
-        self._blobs.release(file for (file,) in files)
+    def delete(self, parcels: Mapping[int, str | None]) -> None:
+        """Delete the parcels of these numbers, and their files."""
+        self._db.execute(f"DELETE FROM record WHERE {THESE}", (listed(parcels),))  # noqa: S608 (our own words)
+        self._blobs.release(parcels.values())
 
-    def holding(self, rows: Collection[int]) -> list[tuple[int, int]]:
-        """Number and size of each parcel that holds some of these records."""
-        query = "SELECT row, n FROM record WHERE row > ? AND row <= ?"
-        wanted = set(rows)
+    def holding(self, rows: AbstractSet[int]) -> list[Held]:
+        """The parcels that hold some of these records."""
+        query = "SELECT row, kind, waiting, accepted, file, n FROM record WHERE row > ? AND row <= ?"
         found = []
-        for first, last in _stretches(sorted(wanted)):
-            for row, n in self._db.execute(query, (first - PARCEL_RECORDS, last)):
-                _check(n)
-                if not wanted.isdisjoint(range(row, row + n)):
-                    found.append((row, n))
+        for first, last in _stretches(sorted(rows)):
+            for parcel in map(Held._make, self._db.execute(query, (first - PARCEL_RECORDS, last))):
+                _check(parcel.n)
+                if not rows.isdisjoint(range(parcel.row, parcel.row + parcel.n)):
+                    found.append(parcel)
         return found
 
-    def apart(self, rows: Collection[int]) -> list[int]:
+    def apart(self, rows: AbstractSet[int]) -> list[Held]:
         """Take parcels apart until none holds some of these records and others too: the parcels that hold them."""
-        wanted = set(rows)
-        numbers: list[int] = []
-        for row, n in self.holding(wanted):
-            if wanted.issuperset(range(row, row + n)):
-                numbers.append(row)
+        whole: list[Held] = []
+        for parcel in self.holding(rows):
+            if all(map(rows.__contains__, range(parcel.row, parcel.row + parcel.n))):
+                whole.append(parcel)
             else:
-                numbers += [piece.row for piece in self._take_apart(row, wanted) if piece.row in wanted]
-        return numbers
+                pieces = self._take_apart(parcel.row, rows)
+                whole += [parcel._replace(row=one.row, n=one.n) for one in pieces if one.row in rows]
+        return whole
 
     def _take_apart(self, row: int, wanted: Collection[int]) -> list[Parcel]:
         (parcel,) = self.read("row = ?", row)
@@ -149,8 +165,8 @@ def cut(payload: bytes, n: int) -> list[bytes]:
     """The records of a parcel. Where the disk has altered their frame: those that are found, and b"" for the rest."""
     if n == 1:
         return [payload]
-    found = find_records(payload)[:n]
-    return found + [b""] * (n - len(found))
+    found = find_records(payload)
+    return found if len(found) == n else (found + [b""] * n)[:n]
 
 
 def find_records(payload: bytes) -> list[bytes]:
@@ -230,6 +246,9 @@ def _check(n: int) -> None:
 
 def _stretches(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
     """First and last of the rows between which none of the steps is wide."""
+    if rows and rows[-1] - rows[0] <= len(rows) + PARCEL_RECORDS:  # nearly always: a batch in one piece
+        yield rows[0], rows[-1]
+        return
     ends = [at for at, (a, b) in enumerate(pairwise(rows), 1) if b - a > PARCEL_RECORDS]
     for first, end in pairwise((0, *ends, len(rows))):
         if rows:

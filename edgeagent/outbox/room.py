@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,7 +66,7 @@ class Room:
         allowed_bytes = max(now_bytes + spare_bytes, FLOOR_BYTES)
         return min(Limit(allowed_bytes, "keep_free"), Limit(self._max_bytes, "max_size"))
 
-    def make(self, limit: Limit, mono_ns: int, in_flight: Callable[[], Collection[int]]) -> Draft | None:
+    def make(self, limit: Limit, mono_ns: int, in_flight: Callable[[], AbstractSet[int]]) -> Draft | None:
         """Evict until the limit holds, inside the outbox's transaction, after its inserts: what has just come
         may be what is worth least. Returns the gap record's draft.
 
@@ -77,7 +78,7 @@ class Room:
         self._db.execute("DELETE FROM quarantine")
         self._blobs.release(file for (file,) in files)
         target_bytes = limit.used_bytes - limit.used_bytes // 64  # some in advance: one gap for many
-        flying = {row for row, _ in self._parcels.holding(in_flight())}
+        flying = {parcel.row for parcel in self._parcels.holding(in_flight())}
         strata: dict[str, Counter[str]] = {}
         while (excess_bytes := self.used_bytes() - target_bytes) > 0:
             if not self._evict(excess_bytes, flying, strata):
@@ -94,7 +95,7 @@ class Room:
 
     def _evict(self, excess_bytes: int, flying: Collection[int], strata: dict[str, Counter[str]]) -> bool:
         query = "SELECT row, kind, waiting, length(payload), file, n FROM record ORDER BY row LIMIT ?"
-        victims = []
+        victims: dict[int, str | None] = {}
         for row, kind, waiting, payload_bytes, file, n in self._db.execute(
             query, (_EVICT_PARCELS + len(flying),)
         ):
@@ -102,7 +103,7 @@ class Room:
                 break
             if row not in flying:
                 excess_bytes -= payload_bytes + (self._blobs.size(file) if file else 0)
-                victims.append(row)
+                victims[row] = file
                 strata.setdefault(stratum(row), Counter())[kind] += n
                 self._routes.give_up(kind, waiting, n)
         self._parcels.delete(victims)

@@ -96,7 +96,7 @@ class Salvage:
 
     def _sound(self, found: Found) -> Iterator[Parcel]:
         """What can be read of it and does not wait already, each record in its old place if that is free."""
-        held = self._parcels.held(range(found.row, found.row + len(found.records)))
+        held = self._parcels.held(set(range(found.row, found.row + len(found.records))))
         for row, stored in enumerate(found.records, found.row):
             record = _record(self._blobs.read(found.file) if found.file else stored)
             if record and held.get(row) != stored:

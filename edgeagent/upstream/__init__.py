@@ -11,8 +11,8 @@ One sender thread an upstream calls `sync.sync_once`; the sink itself neither wa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from edgeagent.errors import UpstreamFault
 from edgeagent.records import Priority
@@ -21,11 +21,15 @@ SLOWEST_BYTES_PER_S = 20_000
 """A link may be as slow: whoever waits for an answer waits so much longer for what was sent."""
 
 
-class Result(NamedTuple):
-    """What became of a batch, by record id. What is in neither was kept back, and is sent again."""
+Name = Any
+"""What whoever sends a record calls it: the number of its row. A sink gives it back, and makes nothing else of it."""
 
-    accepted: frozenset[str] = frozenset()
-    rejected: Mapping[str, str] = {}
+
+class Result(NamedTuple):
+    """What became of a batch, by the records' names. What is in neither was kept back, and is sent again."""
+
+    accepted: frozenset[Name] = frozenset()
+    rejected: Mapping[Name, str] = {}
     """The reason for each."""
     fault: UpstreamFault | None = None
     """Why the rest was kept, where that can be said; the sender pauses then, as if it had been raised."""
@@ -46,8 +50,8 @@ class Sink(Protocol):
     bytes_sent: int
     """Bytes of all batches handed over so far, whatever became of them."""
 
-    def send(self, batch: Mapping[str, bytes]) -> Result:
-        """Hand over records (their ids, and each as MessagePack), in order.
+    def send(self, batch: Mapping[Name, bytes]) -> Result:
+        """Hand over records (their names, and each as MessagePack), in order.
 
         To accept is to promise: the record is durable there. A record that comes a second time is accepted
         again and stored once. Raises UpstreamFault if nothing can be said: then all of it is kept.
@@ -69,23 +73,12 @@ class Sink(Protocol):
         ...
 
 
-class Queued(Protocol):
-    """A record as the outbox hands it out."""
-
-    @property
-    def row(self) -> int: ...
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def payload(self) -> bytes: ...
-
-
 class Queue(Protocol):
     """What is needed of the outbox. Both raise StorageFault."""
 
-    def take(self, upstream: str, max_records: int, max_bytes: int, least: Priority) -> Sequence[Queued]: ...
+    def take(self, upstream: str, max_records: int, max_bytes: int, least: Priority) -> Mapping[int, bytes]:
+        """Records by their rows, in the order in which they are to be sent; b"" is one that cannot be read."""
+        ...
 
     def settle(
         self, upstream: str, accepted: Collection[int], rejected: Mapping[int, str], kept: Collection[int]

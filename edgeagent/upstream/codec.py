@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from urllib.parse import quote
 
 import msgspec
 
 from edgeagent.records import Record
 from edgeagent.timebase import Wall, correct
-from edgeagent.upstream import Result
+from edgeagent.upstream import Name, Result
 
 ACCEPTED = "accepted"
 REJECTED = "rejected: "
@@ -31,6 +32,10 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     blob: str
 
 
+class _Head(msgspec.Struct, frozen=True):
+    id: str
+
+
 class _Answer(msgspec.Struct, frozen=True):
     results: list[str]
 
@@ -38,6 +43,7 @@ class _Answer(msgspec.Struct, frozen=True):
 _encode = msgspec.msgpack.Encoder().encode
 _UNSYNCED = _encode({"clock": "unsynced"})[1:]
 _decode_reference = msgspec.msgpack.Decoder(Reference).decode
+_decode_head = msgspec.msgpack.Decoder(_Head).decode
 _decode_record = msgspec.msgpack.Decoder(Record).decode
 _decode_batch = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
@@ -55,6 +61,17 @@ def stamp(payload: bytes, boot_id: str, wall: Wall) -> bytes:
     record = _decode_record(payload)
     stamped = correct(record, boot_id, wall)
     return payload if stamped is record else _encode(stamped)
+
+
+def stamp_all(records: Mapping[int, bytes], boot_id: str, wall: Wall) -> Mapping[int, bytes]:
+    """Each as it is sent; those at which `stamp` raises are left out."""
+    if all(records.values()) and not (wall.synced and _UNSYNCED in b"".join(records.values())):
+        return records  # nearly always: one look at all of them
+    stamped: dict[int, bytes] = {}
+    for row, payload in records.items():
+        with suppress(ValueError):
+            stamped[row] = stamp(payload, boot_id, wall)
+    return stamped
 
 
 def encode_batch(payloads: Sequence[bytes]) -> bytes:
@@ -98,6 +115,14 @@ def decode_reference(payload: bytes) -> Reference | None:
         return None
 
 
+def id_of(payload: bytes) -> str:
+    """A record's id; "" if it has none."""
+    try:
+        return _decode_head(payload).id
+    except (ValueError, RecursionError):
+        return ""
+
+
 def decode_record(payload: bytes) -> Record:
     """One record. Raises ValueError saying what is wrong with it."""
     try:
@@ -127,15 +152,15 @@ def encode_answer(results: Iterable[str | None]) -> bytes:
     return msgspec.json.encode(_Answer([ACCEPTED if r is None else REJECTED + r for r in results]))
 
 
-def decode_answer(body: bytes, ids: Sequence[str]) -> Result:
+def decode_answer(body: bytes, names: Sequence[Name]) -> Result:
     """What an answer says of the records sent. Raises ValueError if it is not an answer to them."""
     results = _decode_answer(body).results
-    if len(results) != len(ids):
-        raise ValueError(f"{len(results)} results for {len(ids)} records")
-    said = dict(zip(ids, results, strict=True))
+    if len(results) != len(names):
+        raise ValueError(f"{len(results)} results for {len(names)} records")
+    said = list(zip(names, results, strict=True))
     return Result(
-        frozenset(i for i, result in said.items() if result == ACCEPTED),
-        {i: result.removeprefix(REJECTED) for i, result in said.items() if result.startswith(REJECTED)},
+        frozenset([name for name, result in said if result == ACCEPTED]),
+        {name: result.removeprefix(REJECTED) for name, result in said if result.startswith(REJECTED)},
     )
 
 

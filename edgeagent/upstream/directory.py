@@ -16,8 +16,8 @@ import msgspec
 
 from edgeagent.config.quantities import FilePath
 from edgeagent.errors import UpstreamFault
-from edgeagent.upstream import Result
-from edgeagent.upstream.codec import encode_batch, file_name
+from edgeagent.upstream import Name, Result
+from edgeagent.upstream.codec import encode_batch, file_name, id_of
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,13 +39,14 @@ class Directory:
         self._name = quote(name, safe="")
         self._folder = options.path
 
-    def send(self, batch: Mapping[str, bytes]) -> Result:
+    def send(self, batch: Mapping[Name, bytes]) -> Result:
         if not batch:
             if not os.access(self._folder, os.W_OK):
                 raise self._fault("is not there, or cannot be written")
             return Result()
-        body = encode_batch(list(batch.values()))
-        name = f"{file_name(next(iter(batch)))},{hashlib.sha256(body).hexdigest()[:8]}"
+        records = list(batch.values())
+        body = encode_batch(records)
+        name = f"{file_name(id_of(records[0]))},{hashlib.sha256(body).hexdigest()[:8]}"
         target = self._folder / f"{name}.msgpack"
         young = self._folder / f".{name}.{self._name}.tmp"
         self.bytes_sent += len(body)

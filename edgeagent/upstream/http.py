@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from io import BytesIO
-from itertools import islice
+from itertools import accumulate, islice
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
@@ -28,8 +29,8 @@ from edgeagent.config.quantities import FilePath, Seconds
 from edgeagent.config.secrets import Secret
 from edgeagent.errors import ConfigFault, UpstreamFault
 from edgeagent.packing import compress
-from edgeagent.upstream import SLOWEST_BYTES_PER_S, Advice, Result
-from edgeagent.upstream.codec import decode_answer, encode_batch, encode_reference
+from edgeagent.upstream import SLOWEST_BYTES_PER_S, Advice, Name, Result
+from edgeagent.upstream.codec import decode_answer, encode_batch, encode_reference, id_of
 from edgeagent.upstream.tls import OUR_CLOCK, address, check_identity, is_loopback, trust
 
 PATH = "/v1/records"
@@ -113,15 +114,15 @@ class Http:
         )
         self._pool = urllib3.PoolManager(retries=False, maxsize=1, ssl_context=tls)
 
-    def send(self, batch: Mapping[str, bytes]) -> Result:
+    def send(self, batch: Mapping[Name, bytes]) -> Result:
         """As the contract says. A batch that is too large for the receiver is sent by halves, and of a large record
         a piece at a time, if the receiver can put pieces together.
         """
         if not batch:
             return self._probe()
         if len(batch) == 1 and self._takes_pieces:
-            ((record_id, payload),) = batch.items()
-            if len(payload) > PIECE_BYTES and (result := self._send_large(record_id, payload)):
+            ((name, payload),) = batch.items()
+            if len(payload) > PIECE_BYTES and (result := self._send_large(name, payload)):
                 return result
         return self._send_batch(batch)
 
@@ -133,7 +134,7 @@ class Http:
             return Result()
         return self._understood(status, answer, headers, ())
 
-    def _send_large(self, record_id: str, payload: bytes) -> Result | None:
+    def _send_large(self, name: Name, payload: bytes) -> Result | None:
         """The next piece, or, if all are there, the word that they are a record. None if it must go whole."""
         upload, self._upload = self._upload, None  # after a fault the receiver is asked how far it has come
         sha256 = hashlib.sha256(payload).hexdigest()
@@ -144,13 +145,13 @@ class Http:
                 return None
             upload = _Upload(sha256, self._offset(headers))
         if upload.offset < len(payload):
-            return self._send_piece(record_id, payload, upload)
+            return self._send_piece(name, payload, upload)
         self._upload = upload
-        result = self._send_batch({record_id: encode_reference(record_id, sha256)})
+        result = self._send_batch({name: encode_reference(id_of(payload), sha256)})
         self._upload = None
         return result
 
-    def _send_piece(self, record_id: str, payload: bytes, upload: _Upload) -> Result:
+    def _send_piece(self, name: Name, payload: bytes, upload: _Upload) -> Result:
         start, total = upload.offset, len(payload)
         piece = payload[start : start + max(PIECE_BYTES, total // MOST_PIECES)]
         self.bytes_sent += len(piece)
@@ -158,7 +159,7 @@ class Http:
         headers = {"Content-Range": f"bytes {start}-{end - 1}/{total}"}
         status, answer, said = self._request("PUT", self._blob_url(upload.sha256), piece, headers)
         if status == _TOO_LARGE:
-            return Result(rejected={record_id: f"too large for the receiver ({total} bytes)"})
+            return Result(rejected={name: f"too large for the receiver ({total} bytes)"})
         if status != _OK:
             raise self._refusal(status, answer, said)
         if self._offset(said) != end:
@@ -173,8 +174,8 @@ class Http:
         said = headers.get("Edgeagent-Offset", "")
         return int(said) if said.isdecimal() and len(said) < _MAX_DIGITS else 0
 
-    def _send_batch(self, batch: Mapping[str, bytes]) -> Result:
-        body, ids = self._body(batch)
+    def _send_batch(self, batch: Mapping[Name, bytes]) -> Result:
+        body, names = self._body(batch)
         coded, coding = self._coded(body)
         self.bytes_sent += len(coded)
         status, answer, headers = self._request("POST", self._url, coded, coding)
@@ -182,21 +183,21 @@ class Http:
             self._takes_zstd, self._refused_zstd = False, True
             return self._send_batch(batch)
         if status == _TOO_LARGE:
-            if len(ids) == 1:
-                return Result(rejected={ids[0]: f"too large for the receiver ({len(body)} bytes)"})
+            if len(names) == 1:
+                return Result(rejected={names[0]: f"too large for the receiver ({len(body)} bytes)"})
             self._max_body_bytes = len(body) // 2
-            return self._send_batch(dict(islice(batch.items(), len(ids) // 2)))
-        return self._understood(status, answer, headers, ids)
+            return self._send_batch(dict(islice(batch.items(), len(names) // 2)))
+        return self._understood(status, answer, headers, names)
 
     def _understood(
-        self, status: int, answer: bytes, headers: Mapping[str, str], ids: Sequence[str]
+        self, status: int, answer: bytes, headers: Mapping[str, str], names: Sequence[Name]
     ) -> Result:
         """What an answer says of a batch. Raises UpstreamFault if it is no result."""
         if status != _OK:
             raise self._refusal(status, answer, headers)
         self._takes_zstd = not self._refused_zstd and "zstd" in headers.get("Accept-Encoding", "")
         try:
-            result = decode_answer(answer, ids)
+            result = decode_answer(answer, names)
         except ValueError as e:
             raise self._fault(
                 f"the answer is not one of an edgeagent receiver ({e})",
@@ -210,17 +211,13 @@ class Http:
     def close(self) -> None:
         self._pool.clear()
 
-    def _body(self, batch: Mapping[str, bytes]) -> tuple[bytes, list[str]]:
-        """As many records as the receiver takes in one batch, and their ids."""
-        room_bytes = self._max_body_bytes
-        payloads: list[bytes] = []
-        for payload in batch.values():
-            if room_bytes is not None:
-                room_bytes -= len(payload)
-                if payloads and room_bytes < 0:
-                    break
-            payloads.append(payload)
-        return encode_batch(payloads), list(batch)[: len(payloads)]
+    def _body(self, batch: Mapping[Name, bytes]) -> tuple[bytes, list[Name]]:
+        """As many records as the receiver takes in one batch, and their names."""
+        records = list(batch.values())
+        if self._max_body_bytes is not None:
+            fitting = bisect_right(list(accumulate(map(len, records))), self._max_body_bytes)
+            records = records[: max(fitting, 1)]
+        return encode_batch(records), list(batch)[: len(records)]
 
     def _coded(self, body: bytes) -> tuple[bytes, Mapping[str, str]]:
         """A body as it goes over the line, and the headers that say how."""

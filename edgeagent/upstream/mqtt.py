@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,9 +19,9 @@ from edgeagent.config.secrets import Secret
 from edgeagent.config.template import Template, compile_template
 from edgeagent.errors import ConfigFault, UpstreamFault
 from edgeagent.records import Kind
-from edgeagent.upstream import Advice, Result
+from edgeagent.upstream import Advice, Name, Result
 from edgeagent.upstream.broker import Connection, Cut, ReasonCode, Version
-from edgeagent.upstream.codec import as_json, encode_batch
+from edgeagent.upstream.messages import Message, Messages
 from edgeagent.upstream.tls import address, check_identity, is_loopback, trust
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -29,7 +29,6 @@ _NAMES = ("device.id", "kind")
 _NOT_IN_A_TOPIC = "+#\0"
 _NEVER_TOO_LARGE_BYTES = 100_000  # every broker takes so much
 _CUTS = 3
-_AROUND_A_BATCH = 5  # bytes of an array beside its items
 _AROUND_THE_PAYLOAD = 16  # bytes of an MQTT packet beside topic and payload, at most
 
 # Reason codes of MQTT 5's PUBACK. Of what fails, these two are the message's own fault: it is not sent again.
@@ -93,14 +92,6 @@ def build(name: str, options: Options, device: str) -> Mqtt:
     return Mqtt(name, options, device)
 
 
-class _Message(NamedTuple):
-    """What goes to the broker, and the ids of the records in it."""
-
-    topic: str
-    payload: bytes
-    ids: tuple[str, ...]
-
-
 class Mqtt:
     """Publishes records, a bounded number of messages under way, over a connection that is kept."""
 
@@ -121,17 +112,18 @@ class Mqtt:
         }
         self._connection: Connection | None = None
         self._batch_bytes = options.max_message
-        self._suspect: tuple[str, ...] = ()
+        self._suspect: Sequence[Name] = ()
         self._cuts = 0
         self._window = 1
 
-    def send(self, batch: Mapping[str, bytes]) -> Result:
+    def send(self, batch: Mapping[Name, bytes]) -> Result:
         """As the contract says. What the broker acknowledged before it went away stays accepted."""
         connection = self._alive()
-        accepted: set[str] = set()
-        messages, rejected = self._messages(batch, connection.max_packet_bytes)
+        accepted: set[Name] = set()
+        found = self._messages(batch, connection.max_packet_bytes)
+        messages, rejected = deque(found.finished()), found.rejected
         trouble: UpstreamFault | None = None
-        under_way: dict[int, _Message] = {}
+        under_way: dict[int, Message] = {}
         try:
             while messages or under_way:
                 while messages and len(under_way) < min(self._window, connection.window):
@@ -145,11 +137,11 @@ class Mqtt:
                     if answered is None:  # it was our presence's
                         continue
                     if reason.value in _REFUSES_THE_MESSAGE:
-                        rejected |= dict.fromkeys(answered.ids, f"the broker refuses it ({reason})")
+                        rejected |= dict.fromkeys(answered.names, f"the broker refuses it ({reason})")
                     elif reason.is_failure or (reason.value == _NOBODY_LISTENS and self._keeps_unheard):
                         trouble = self._kept_back(answered.topic, reason)
                     else:
-                        accepted.update(answered.ids)
+                        accepted.update(answered.names)
         except UpstreamFault as fault:
             self._drop()
             if isinstance(fault, Cut) and len(under_way) == 1:
@@ -166,18 +158,18 @@ class Mqtt:
     def close(self) -> None:
         self._drop()
 
-    def _cut_at(self, message: _Message) -> dict[str, str]:
+    def _cut_at(self, message: Message) -> dict[Name, str]:
         """What a message is refused for at which the broker has hung up again and again: too large, most likely.
 
         By MQTT 3.1.1 it cannot say so, and the message would stand before all others for ever.
         """
         size_bytes = len(message.payload)
-        self._cuts = self._cuts + 1 if message.ids == self._suspect else 1
-        self._suspect = message.ids
+        self._cuts = self._cuts + 1 if message.names == self._suspect else 1
+        self._suspect = message.names
         if size_bytes < _NEVER_TOO_LARGE_BYTES or self._cuts < _CUTS:
             return {}
-        if len(message.ids) == 1:
-            return {message.ids[0]: f"the broker hangs up at it ({size_bytes} bytes)"}
+        if len(message.names) == 1:
+            return {message.names[0]: f"the broker hangs up at it ({size_bytes} bytes)"}
         self._batch_bytes = size_bytes // 2
         return {}
 
@@ -212,51 +204,17 @@ class Mqtt:
             self._connection.close()
             self._connection = None
 
-    def _messages(
-        self, batch: Mapping[str, bytes], max_packet_bytes: int
-    ) -> tuple[deque[_Message], dict[str, str]]:
-        """What is to be published, in order, and why what is not."""
-        messages: deque[_Message] = deque()
-        rejected: dict[str, str] = {}
-        young: list[_Young] = []
-        newest: dict[str, _Young] = {}
-        is_plain, is_single = self._options.payload == "msgpack", self._options.message == "record"
+    def _messages(self, batch: Mapping[Name, bytes], max_packet_bytes: int) -> Messages:
+        """What is to be published, and why what is not."""
         room_bytes = {topic: self._room_bytes(topic, max_packet_bytes) for topic in self._topics.values()}
-        for (record_id, record), kind in zip(batch.items(), _kinds(list(batch.values())), strict=True):
-            try:
-                payload = record if is_plain else as_json(_decode(record))
-            except ValueError as e:
-                rejected[record_id] = f"cannot be read: {e}"
-                continue
-            if not kind:
-                rejected[record_id] = "cannot be read: it is of no kind that is known"
-                continue
-            topic, size_bytes = self._topics[kind], len(payload)
-            if size_bytes > room_bytes[topic]:
-                rejected[record_id] = f"too large for the broker ({size_bytes} bytes)"
-            elif is_single:
-                messages.append(_Message(topic, payload, (record_id,)))
-            else:
-                one = newest.get(topic)
-                if one is None or one.size_bytes + size_bytes > min(room_bytes[topic], self._batch_bytes):
-                    one = newest[topic] = _Young(topic)
-                    young.append(one)
-                one.ids.append(record_id)
-                one.payloads.append(payload)
-                one.size_bytes += size_bytes + 1
-        messages.extend(map(self._grown, young))
-        return messages, rejected
+        batch_bytes = self._batch_bytes if self._options.message == "batch" else None
+        messages = Messages(self._topics, room_bytes, batch_bytes, in_json=self._options.payload == "json")
+        messages.add(batch)
+        return messages
 
     def _room_bytes(self, topic: str, max_packet_bytes: int) -> int:
         """What a message to a topic may hold."""
         return min(self._options.max_message, max_packet_bytes - len(topic.encode()) - _AROUND_THE_PAYLOAD)
-
-    def _grown(self, young: _Young) -> _Message:
-        if self._options.payload == "msgpack":
-            payload = encode_batch(young.payloads)
-        else:
-            payload = b"[" + b",".join(young.payloads) + b"]"
-        return _Message(young.topic, payload, tuple(young.ids))
 
     def _kept_back(self, topic: str, reason: ReasonCode) -> UpstreamFault:
         """The broker is there, and does not take what goes to this topic."""
@@ -267,40 +225,6 @@ class Mqtt:
             what = f"the broker takes nothing for {topic} ({reason})"
             hint = "Check the broker's list of rights and `topic`."
         return UpstreamFault(what, where=self._options.url, hint=hint)
-
-
-class _Young:
-    """Records of one topic on their way into one message."""
-
-    def __init__(self, topic: str) -> None:
-        self.topic = topic
-        self.ids: list[str] = []
-        self.payloads: list[bytes] = []
-        self.size_bytes = _AROUND_A_BATCH
-
-
-class _Head(msgspec.Struct, frozen=True):
-    kind: Kind
-
-
-_decode = msgspec.msgpack.Decoder().decode
-_decode_head = msgspec.msgpack.Decoder(_Head).decode
-_decode_heads = msgspec.msgpack.Decoder(list[_Head]).decode
-
-
-def _kinds(records: Sequence[bytes]) -> list[str]:
-    """Of each record; "" of one that cannot be read."""
-    try:
-        return [head.kind for head in _decode_heads(encode_batch(records))]
-    except ValueError:
-        return list(map(_kind, records))
-
-
-def _kind(record: bytes) -> str:
-    try:
-        return _decode_head(record).kind
-    except ValueError:
-        return ""
 
 
 def _check_url(url: str) -> None:

@@ -20,7 +20,7 @@ import msgspec
 from edgeagent.config.quantities import FilePath, Seconds
 from edgeagent.config.secrets import Secret
 from edgeagent.errors import ConfigFault, UpstreamFault
-from edgeagent.upstream import Advice, Result
+from edgeagent.upstream import Advice, Name, Result
 from edgeagent.upstream.bucket import Bucket, TooLarge
 from edgeagent.upstream.shards import UNDATED, Entry, Place, entry, pack, suffix
 from edgeagent.upstream.tls import address, is_loopback
@@ -106,12 +106,12 @@ class S3:
         self._prefix = options.prefix.strip("/")
         self._folders: OrderedDict[Place, _Folder] = OrderedDict()
 
-    def send(self, batch: Mapping[str, bytes]) -> Result:
+    def send(self, batch: Mapping[Name, bytes]) -> Result:
         """As the contract says: an object for each folder that the batch's records belong to."""
         if not batch:
             self._bucket.last(_NO_FOLDER)
         places, rejected = _sorted(batch)
-        accepted: set[str] = set()
+        accepted: set[Name] = set()
         for place, entries in places.items():
             try:
                 refused = self._store(place, entries)
@@ -119,7 +119,7 @@ class S3:
                 if not accepted and not rejected:
                     raise
                 return Result(frozenset(accepted), rejected, fault)
-            accepted.update(one.id for one in entries if one.id not in refused)
+            accepted.update(one.name for one in entries if one.name not in refused)
             rejected |= refused
         return Result(frozenset(accepted), rejected)
 
@@ -129,7 +129,7 @@ class S3:
     def close(self) -> None:
         self._bucket.close()
 
-    def _store(self, place: Place, entries: Sequence[Entry]) -> dict[str, str]:
+    def _store(self, place: Place, entries: Sequence[Entry]) -> dict[Name, str]:
         """Return when all of them are in the bucket, each once, but for those that it refuses. Raises UpstreamFault."""
         folder = self._folder(place)
         elsewhere = self._undated(place, entries)
@@ -138,7 +138,7 @@ class S3:
                 self._put(folder, place.kind, fresh)
             except TooLarge as fault:
                 if len(fresh) == 1:
-                    return {fresh[0].id: fault.what}
+                    return {fresh[0].name: fault.what}
                 half = len(fresh) // 2
                 return self._store(place, fresh[:half]) | self._store(place, fresh[half:])
         return {}
@@ -181,15 +181,15 @@ class S3:
         return self._folders[place]
 
 
-def _sorted(batch: Mapping[str, bytes]) -> tuple[dict[Place, list[Entry]], dict[str, str]]:
+def _sorted(batch: Mapping[Name, bytes]) -> tuple[dict[Place, list[Entry]], dict[Name, str]]:
     """The records by their places, and why some have none."""
     places: dict[Place, list[Entry]] = {}
-    rejected: dict[str, str] = {}
-    for record_id, payload in batch.items():
+    rejected: dict[Name, str] = {}
+    for name, payload in batch.items():
         try:
-            one = entry(payload)
+            one = entry(name, payload)
         except ValueError as e:
-            rejected[record_id] = f"cannot be read: {e}"
+            rejected[name] = f"cannot be read: {e}"
         else:
             places.setdefault(one.place, []).append(one)
     return places, rejected

@@ -18,6 +18,7 @@ from backports import zstd
 
 from edgeagent.packing import unpack
 from edgeagent.records import MAX_RAW_BYTES, PICTURES, Channel, Raw, Record
+from edgeagent.upstream import Name
 from edgeagent.upstream.codec import as_json, decode_record, file_name
 
 BLOCK = 4096
@@ -43,7 +44,7 @@ class Place(NamedTuple):
 class Entry(NamedTuple):
     """A record on its way into an object: its place, its number there, and the files it is written as."""
 
-    id: str
+    name: Name
     place: Place
     number: int
     day_came_later: bool
@@ -54,7 +55,7 @@ class _Array(Raw, frozen=True, kw_only=True):
     channels: tuple[Channel, ...]
 
 
-def entry(payload: bytes) -> Entry:
+def entry(name: Name, payload: bytes) -> Entry:
     """A record as it will stand in an object. Raises ValueError saying why it cannot."""
     record = decode_record(payload)
     device, run, seq = record.id.split("/")
@@ -62,7 +63,7 @@ def entry(payload: bytes) -> Entry:
     date = record.time[:10] if record.time else UNDATED
     files = tuple(_sample(record)) if record.kind == "sample" else (("", as_json(record)),)
     place = Place(device, date, record.kind, run, block)
-    return Entry(record.id, place, number, record.clock == "corrected", files)
+    return Entry(name, place, number, record.clock == "corrected", files)
 
 
 def suffix(kind: str) -> str:

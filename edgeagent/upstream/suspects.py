@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
+from itertools import islice
 
 from edgeagent.records import Priority
-from edgeagent.upstream import Queue, Queued
+from edgeagent.upstream import Queue
+from edgeagent.upstream.codec import id_of
 from edgeagent.upstream.sync import LIMITS
 
 SHARE = 8  # a batch that fails is tried again by eighths
@@ -28,29 +30,34 @@ class Suspects:
 
     def take(
         self, queue: Queue, upstream: str, max_records: int, max_bytes: int, least: Priority
-    ) -> Sequence[Queued]:
+    ) -> Mapping[int, bytes]:
         """What goes next, as `Queue.take`: what is aside only if nothing else waits. Raises StorageFault."""
         bounds = min(max_records, self.most_records), max_bytes, least
         taken = queue.take(upstream, *bounds)
         if not (self._aside or self._guilty):
             return taken
-        aside: list[Queued] = []
-        while taken and (known := [q for q in taken if q.id in self._aside or q.id in self._guilty]):
-            queue.settle(
-                upstream, (), {q.row: self._guilty.pop(q.id) for q in known if q.id in self._guilty}, ()
-            )
-            aside += [q for q in known if q.id in self._aside]
-            taken = [q for q in taken if q not in known] or queue.take(upstream, *bounds)
-        first, others = (aside[:0], aside) if taken else (aside[:1], aside[1:])
-        queue.settle(upstream, (), {}, [q.row for q in others])
+        aside: dict[int, bytes] = {}
+        while known := self._known(taken):
+            guilty = {row: self._guilty.pop(one) for row, one in known.items() if one in self._guilty}
+            queue.settle(upstream, (), guilty, ())
+            aside |= {row: taken[row] for row in known if row not in guilty}
+            others = {row: record for row, record in taken.items() if row not in known}
+            taken = others or queue.take(upstream, *bounds)
+        first = dict(islice(aside.items(), 0 if taken else 1))
+        queue.settle(upstream, (), {}, aside.keys() - first.keys())
         return taken or first
 
-    def failed(self, ids: Sequence[str], why: str) -> None:
+    def _known(self, taken: Mapping[int, bytes]) -> dict[int, str]:
+        """The ids of those that have failed before, by row."""
+        ids = {row: id_of(record) for row, record in taken.items()}
+        return {row: one for row, one in ids.items() if one in self._aside or one in self._guilty}
+
+    def failed(self, records: Collection[bytes], why: str) -> None:
         """The receiver is there, and fails at these."""
-        if len(ids) > 1:
-            self.most_records = max(len(ids) // SHARE, 1)
+        if len(records) > 1:
+            self.most_records = max(len(records) // SHARE, 1)
             return
-        self._aside |= dict.fromkeys(ids, why)
+        self._aside |= dict.fromkeys(map(id_of, records), why)
         if len(self._aside) > MOST_ASIDE:
             self._aside.clear()
             self._strikes.clear()

@@ -9,7 +9,7 @@ from edgeagent.errors import UpstreamFault
 from edgeagent.records import Priority
 from edgeagent.timebase import Wall
 from edgeagent.upstream import Queue, Result, Sink
-from edgeagent.upstream.codec import stamp
+from edgeagent.upstream.codec import stamp_all
 
 DAMAGED = "damaged on the device's disk"
 
@@ -17,7 +17,7 @@ DAMAGED = "damaged on the device's disk"
 class Limits(NamedTuple):
     """How large a batch may be. A record larger than `max_bytes` goes alone."""
 
-    max_records: int = 1000
+    max_records: int = 5000
     max_bytes: int = 1_000_000
     least: Priority = Priority.BULK
     """Nothing of less worth goes."""
@@ -50,28 +50,22 @@ def sync_once(
     taken = queue.take(upstream, *limits)
     if not taken:
         return Report()
-    row_of = {queued.id: queued.row for queued in taken}
-    batch: dict[str, bytes] = {}
-    rejected: dict[int, str] = {}
-    for queued in taken:
-        try:
-            batch[queued.id] = stamp(queued.payload, boot_id, wall)
-        except ValueError:
-            rejected[queued.row] = DAMAGED
+    batch = stamp_all(taken, boot_id, wall)
+    rejected = dict.fromkeys(taken.keys() - batch.keys(), DAMAGED)
     before, result = sink.bytes_sent, Result()
     try:
         if batch:
             result = sink.send(batch)
     finally:
-        accepted = [row_of[i] for i in batch if i in result.accepted]
-        rejected |= {row_of[i]: why for i, why in result.rejected.items() if i in batch}
-        kept = set(row_of.values()) - {*accepted, *rejected}
+        accepted = batch.keys() & result.accepted
+        rejected |= {row: why for row, why in result.rejected.items() if row in batch}
+        kept = taken.keys() - accepted - rejected.keys()
         queue.settle(upstream, accepted, rejected, kept)
     if result.fault:
         raise result.fault
     if not accepted and not rejected and not result.unfinished:
         raise UpstreamFault("the receiver answers, but neither takes nor refuses any record", where=upstream)
-    bytes_settled = sum(len(q.payload) for q in taken if q.row not in kept)
+    bytes_settled = sum(map(len, taken.values())) - sum(len(taken[row]) for row in kept)
     return Report(len(batch), len(accepted), len(rejected), sink.bytes_sent - before, bytes_settled)
 
 

@@ -68,7 +68,7 @@ def _drain(folder: Path, url: str) -> tuple[float, list[bytes]]:
     again = _filled(folder.with_name("again"), "1" * 12)
     bodies = []
     while taken := again.take("fleet", *LIMITS):
-        bodies.append(encode_batch([queued.payload for queued in taken]))
+        bodies.append(encode_batch(list(taken.values())))
     again.close()
     return drain_s, bodies
 

@@ -53,12 +53,12 @@ class _Timed:
         self.arrived_s: dict[int, float] = {}
         self.all_there = Event()
 
-    def send(self, batch: Mapping[str, bytes]) -> Result:
+    def send(self, batch: Mapping[int, bytes]) -> Result:
         result = self._sink.send(batch)
         now_s, self.bytes_sent = perf_counter(), self._sink.bytes_sent
-        for record_id in result.accepted:
-            if b"live" in batch[record_id]:
-                self.arrived_s[msgspec.msgpack.decode(batch[record_id])["body"]["live"]] = now_s
+        for row in result.accepted:
+            if b"live" in batch[row]:
+                self.arrived_s[msgspec.msgpack.decode(batch[row])["body"]["live"]] = now_s
         if len(self.arrived_s) == LIVE:
             self.all_there.set()
         return result

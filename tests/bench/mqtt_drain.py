@@ -81,8 +81,8 @@ def _drain(folder: Path, broker: Mosquitto, count: int, message: str) -> tuple[f
     for _ in range(count // COMMIT):
         outbox.append(drafts, UNSYNCED)
     append_s = perf_counter() - start_s
-    (first,) = outbox.take("plant", 1, 1)
-    outbox.settle("plant", (), {}, [first.row])
+    ((row, first),) = outbox.take("plant", 1, 1).items()
+    outbox.settle("plant", (), {}, [row])
     options = mqtt.Options(
         url=broker.url, unheard="accept", message="batch" if message == "batch" else "record"
     )
@@ -95,7 +95,7 @@ def _drain(folder: Path, broker: Mosquitto, count: int, message: str) -> tuple[f
     assert outbox.counters().delivered == count
     sink.close()
     outbox.close()
-    return append_s, drain_s, first.payload
+    return append_s, drain_s, first
 
 
 def _raw(broker: Mosquitto, payloads: Sequence[bytes]) -> float:

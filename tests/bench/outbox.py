@@ -163,8 +163,7 @@ def _rates(outbox: Outbox) -> tuple[float, float]:
 
 
 def _deliver(outbox: Outbox) -> None:
-    taken = outbox.take("fleet", BATCH, 10**7)
-    outbox.settle("fleet", [queued.row for queued in taken], {})
+    outbox.settle("fleet", outbox.take("fleet", BATCH, 10**7), {})
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -73,8 +73,8 @@ def written_a_byte(folder: Path, load: Load) -> float:
         ]
         outbox.append(batch, WALL)
         taken = outbox.take("fleet", 500, 10**7)
-        outbox.settle("fleet", [queued.row for queued in taken], {})
-        payload_bytes += sum(len(queued.payload) for queued in taken)
+        outbox.settle("fleet", taken, {})
+        payload_bytes += sum(map(len, taken.values()))
     outbox.close()
     return (_written_bytes() - before) / payload_bytes
 

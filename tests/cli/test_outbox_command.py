@@ -51,7 +51,7 @@ def fill(site: Site) -> None:
     with outbox(site) as filled:
         filled.append(drafts(1, "sample", Priority.EVENT, 30_000), UNSYNCED)
         (refused,) = filled.take("fleet", 1, 10)
-        filled.settle("fleet", [], {refused.row: "too odd"})
+        filled.settle("fleet", [], {refused: "too odd"})
         filled.append(drafts(10, "prediction", Priority.PREDICTION), UNSYNCED)
         filled.append(drafts(2, "event", Priority.EVENT), UNSYNCED)
 
@@ -145,9 +145,9 @@ def test_a_refused_record_is_listed_with_its_reason_shown_and_tried_again(
     assert said(capsys, site, "retry") == "1 records wait again\n"
     assert said(capsys, site, "list", "--refused") == ""
     with outbox(site) as again:
-        *_, last = again.take("fleet", 3, 10**6)  # of its priority it is the newest now
+        *_, last = again.take("fleet", 3, 10**6).values()  # of its priority it is the newest now
         counters = again.counters()
-    assert len(decode_record(last.payload).body["data"]) == 30_000
+    assert len(decode_record(last).body["data"]) == 30_000
     assert (counters.waiting, counters.rejected, counters.made) == (13, 0, 13)
 
 
@@ -157,7 +157,7 @@ def test_a_purge_deletes_one_kind_and_leaves_a_gap_record(
     fill(site)
     assert said(capsys, site, "purge", "--kind", "prediction", "--yes") == "10 records deleted\n"
     with outbox(site) as left:
-        records = [decode_record(q.payload) for q in left.take("fleet", 100, 10**7)]
+        records = [decode_record(one) for one in left.take("fleet", 100, 10**7).values()]
         counters = left.counters()
     assert [r.kind for r in records] == ["event", "event", "gap"]
     assert records[-1].body == {"type": "purged", "records": 10, "kinds": {"prediction": 10}}

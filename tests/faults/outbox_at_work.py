@@ -8,7 +8,7 @@ from pathlib import Path
 from time import process_time
 from typing import Any, NamedTuple
 
-from outboxes import RUN, UNSYNCED, open_outbox, record
+from outboxes import RUN, UNSYNCED, open_outbox, record, take
 from watched_disk import Disk
 
 from edgeagent.outbox.outbox import Outbox
@@ -66,7 +66,7 @@ def work(disk: Disk, dice: random.Random, steps: int, **options: int) -> None:
 
 
 def _send(outbox: Outbox, disk: Disk, dice: random.Random, promise: Promise) -> Promise:
-    taken = outbox.take("fleet", dice.randrange(1, 40), 60_000)
+    taken = take(outbox, "fleet", dice.randrange(1, 40), 60_000)
     sent_bytes = sum(len(q.payload) for q in taken)
     kept = {q.row for q in taken if len(q.payload) >= LARGE_BYTES and dice.random() < 0.6}
     done = [q for q in taken if q.row not in kept]
@@ -115,7 +115,7 @@ def _faults(outbox: Outbox, promise: Promise) -> list[str]:
     (verdict,) = outbox._db.execute("PRAGMA integrity_check").fetchone()
     if verdict != "ok" or outbox.set_aside:
         faults.append(f"damaged: {verdict} {outbox.set_aside}")
-    taken = outbox.take("fleet", 10**6, 10**9)
+    taken = take(outbox, "fleet", 10**6, 10**9)
     waiting = [queued.id for queued in taken]
     counters = outbox.counters()
     durable = {f"press-07/{RUN}/{n}" for n in range(1, promise.durable + 1)}

@@ -13,7 +13,7 @@ import random
 import sys
 from pathlib import Path
 
-from outboxes import UNSYNCED, open_outbox, record
+from outboxes import UNSYNCED, open_outbox, record, take
 
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.parcels import Queued
@@ -62,7 +62,7 @@ def some_drafts(dice: random.Random, now_ns: int) -> list[Draft]:
 
 
 def send(outbox: Outbox, dice: random.Random) -> None:
-    taken = outbox.take("fleet", dice.randrange(1, 60), 100_000)
+    taken = take(outbox, "fleet", dice.randrange(1, 60), 100_000)
     sent_bytes = sum(len(queued.payload) for queued in taken)
     say(f"B {sum(outbox.sent_bytes('fleet').values()) + sent_bytes}\n")
     kept = {q.row for q in taken if len(q.payload) >= LARGE_BYTES and dice.random() < PIECES}

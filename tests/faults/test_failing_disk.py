@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from outboxes import UNSYNCED, open_outbox, record
+from outboxes import UNSYNCED, open_outbox, record, take
 from power_cut import after_all
 from watched_disk import Disk, Failure, in_memory
 
@@ -35,7 +35,7 @@ class Receiver:
         self.numbers: dict[str, int] = {}
 
     def deliver(self, outbox: Outbox, count: int) -> None:
-        taken = outbox.take("fleet", count, 100_000)
+        taken = take(outbox, "fleet", count, 100_000)
         self.numbers |= {queued.id: record(queued).body["n"] for queued in taken}
         outbox.settle("fleet", [queued.row for queued in taken], {})
 

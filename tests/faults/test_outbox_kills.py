@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 from outbox_loop import too_old
-from outboxes import open_outbox
+from outboxes import open_outbox, take
 
 from edgeagent.outbox.outbox import Outbox
 
@@ -84,7 +84,7 @@ def understood(lines: list[str], run: str) -> Said:
 def deliver_all(outbox: Outbox) -> list[tuple[str, int]]:
     """The ids of all that waits, and of how many that became too old each tells; each is a whole record."""
     received = []
-    while taken := outbox.take("fleet", 1000, 10**7):
+    while taken := take(outbox, "fleet", 1000, 10**7):
         received += [(queued.id, too_old(queued)) for queued in taken]
         outbox.settle("fleet", [queued.row for queued in taken], {})
     return received

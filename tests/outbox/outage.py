@@ -113,7 +113,7 @@ class Receiver:
         self._seen = bytearray(most + 1)
         self._decode = msgspec.msgpack.Decoder(_Seen).decode
 
-    def send(self, batch: Mapping[str, bytes]) -> Result:
+    def send(self, batch: Mapping[int, bytes]) -> Result:
         for payload in batch.values():
             self._count(self._decode(payload))
         return Result(accepted=frozenset(batch))

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.parcels import Queued
+from edgeagent.outbox.parcels import THESE, Queued, listed
 from edgeagent.records import Draft, Kind, Priority, Record
 from edgeagent.timebase import Wall
 
@@ -47,10 +47,21 @@ def seqs(taken: Sequence[Queued]) -> list[int]:
     return [int(queued.id.rpartition("/")[2]) for queued in taken]
 
 
+def take(
+    outbox: Outbox, upstream: str, max_records: int, max_bytes: int, least: Priority = Priority.BULK
+) -> list[Queued]:
+    """What `Outbox.take` gives, each with the id that its row tells."""
+    taken = outbox.take(upstream, max_records, max_bytes, least)
+    parcels = outbox._parcels
+    numbers = [parcel.row for parcel in parcels.holding(taken.keys())]
+    ids = {one.row: one.id for parcel in parcels.read(THESE, listed(numbers)) for one in parcel.unpack()}
+    return [Queued(row, ids[row], payload) for row, payload in taken.items()]
+
+
 def drain(outbox: Outbox, upstream: str = "fleet") -> list[Record]:
     """Everything that waits for an upstream, accepted."""
     records = []
-    while taken := outbox.take(upstream, 1000, 10_000_000):
+    while taken := take(outbox, upstream, 1000, 10_000_000):
         records += [record(queued) for queued in taken]
         outbox.settle(upstream, [queued.row for queued in taken], {})
     return records

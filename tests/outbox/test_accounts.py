@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from outboxes import UNSYNCED, drafts, open_outbox
+from outboxes import UNSYNCED, drafts, open_outbox, take
 
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.records import Kind, Priority
@@ -55,7 +55,7 @@ def test_counters_agree_with_the_rows_whatever_is_done(steps: list[tuple[str, in
                 )
             elif routes:
                 upstream = dice.choice(sorted(routes))
-                taken = [q.row for q in outbox.take(upstream, dice.randrange(1, 100), 10_000)]
+                taken = [q.row for q in take(outbox, upstream, dice.randrange(1, 100), 10_000)]
                 if step == "deliver":
                     outbox.settle(upstream, taken, {})
                 elif step == "refuse":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from outboxes import UNSYNCED, bulky, drafts, drain, open_outbox, record
+from outboxes import UNSYNCED, bulky, drafts, drain, open_outbox, record, take
 
 from edgeagent.outbox.blobs import LARGE_BYTES
 from edgeagent.records import Priority
@@ -37,12 +37,12 @@ def test_a_file_stays_until_the_last_upstream_has_it(tmp_path: Path) -> None:
 def test_a_refused_file_stays_while_it_is_in_quarantine(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path, upstreams={"fleet": [], "plant": []})
     outbox.append(bulky(1, Priority.BULK, size=50_000), UNSYNCED)
-    (queued,) = outbox.take("fleet", 1, 10)
+    (queued,) = take(outbox, "fleet", 1, 10)
     outbox.settle("fleet", [], {queued.row: "too odd"})
     drain(outbox, "plant")
     assert len(files(tmp_path)) == 1
     outbox.append(drafts(250), UNSYNCED)  # and the quarantine keeps the newest
-    outbox.settle("fleet", [], {q.row: "no" for q in outbox.take("fleet", 250, 1_000_000)})
+    outbox.settle("fleet", [], {q.row: "no" for q in take(outbox, "fleet", 250, 1_000_000)})
     assert files(tmp_path) == []
 
 
@@ -76,7 +76,7 @@ def test_a_file_that_is_gone_or_altered_is_handed_out_as_what_cannot_be_read(tmp
     gone, altered = files(tmp_path)
     gone.unlink()
     altered.write_bytes(altered.read_bytes().replace(b"\0\0", b"\0\1", 1))
-    taken = outbox.take("fleet", 10, 1_000_000)
+    taken = take(outbox, "fleet", 10, 1_000_000)
     assert [q.id.rpartition("/")[2] for q in taken] == ["1", "2"]
     assert all(len(q.payload) < 100 for q in taken)
     outbox.settle("fleet", [], {q.row: "damaged" for q in taken})
@@ -94,7 +94,7 @@ def test_a_row_whose_upstream_is_gone_takes_its_file_with_it(tmp_path: Path) -> 
 def test_a_take_counts_what_a_file_holds(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.append(bulky(3, Priority.BULK, size=50_000), UNSYNCED)
-    taken = outbox.take("fleet", 10, 60_000)
+    taken = take(outbox, "fleet", 10, 60_000)
     assert [len(record(q).body["data"]) for q in taken] == [50_000]
 
 
@@ -102,8 +102,8 @@ def test_a_record_of_100_megabytes_waits_beside_the_others_and_holds_up_none(tmp
     outbox = open_outbox(tmp_path, max_bytes=10**9)
     outbox.append([*bulky(1, Priority.UNCERTAIN, size=100_000_000), *drafts(3, Priority.EVENT)], UNSYNCED)
     assert (tmp_path / "outbox.db").stat().st_size < 100_000
-    assert len(outbox.take("fleet", 500, 1_000_000)) == 3
-    (large,) = outbox.take("fleet", 500, 1_000_000)
+    assert len(take(outbox, "fleet", 500, 1_000_000)) == 3
+    (large,) = take(outbox, "fleet", 500, 1_000_000)
     assert len(record(large).body["data"]) == 100_000_000
     outbox.settle("fleet", [large.row], {})
     assert list(tmp_path.glob("*.record")) == []

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from outboxes import UNSYNCED, bulky, drafts, drain, open_outbox
+from outboxes import UNSYNCED, bulky, drafts, drain, open_outbox, take
 
 from edgeagent.errors import StorageFault
 from edgeagent.outbox.files import NAME
@@ -134,7 +134,7 @@ def test_flipped_bits_never_prevent_the_start(tmp_path: Path, seed: int) -> None
     outbox = open_outbox(tmp_path)
     try:
         outbox.append(drafts(1), UNSYNCED)
-        while taken := outbox.take("fleet", 100, 100_000):
+        while taken := take(outbox, "fleet", 100, 100_000):
             outbox.settle("fleet", [q.row for q in taken], {})
     except StorageFault:
         outbox.close()

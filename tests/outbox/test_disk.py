@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from outboxes import UNSYNCED, bulky, drafts, drain, open_outbox, seqs
+from outboxes import UNSYNCED, bulky, drafts, drain, open_outbox, seqs, take
 
 from edgeagent.errors import StorageFault
 from edgeagent.outbox.outbox import Outbox
@@ -66,7 +66,7 @@ def test_a_full_disk_is_a_fault_with_its_cure_and_takes_nothing_back(small: Moun
     outbox.close()
     again = open_outbox(small.folder)
     assert again.set_aside is None
-    held = again.take("fleet", 10_000, 10_000_000)
+    held = take(again, "fleet", 10_000, 10_000_000)
     assert seqs(held) == list(range(1, outbox.next_seq))
     assert again.counters().made == again.counters().waiting == len(held) > 0
 

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from outboxes import UNSYNCED, drafts, drain, open_outbox, seqs
+from outboxes import UNSYNCED, drafts, drain, open_outbox, seqs, take
 
 from edgeagent.outbox.dispatch import PATIENCE_BATCHES
 from edgeagent.outbox.outbox import Outbox
@@ -17,7 +17,7 @@ ROOM = 10**6
 
 def accept(outbox: Outbox, count: int, upstream: str = "fleet") -> list[int]:
     """One batch, accepted: its sequence numbers."""
-    taken = outbox.take(upstream, count, ROOM)
+    taken = take(outbox, upstream, count, ROOM)
     outbox.settle(upstream, [queued.row for queued in taken], {})
     return seqs(taken)
 
@@ -50,8 +50,8 @@ def test_each_upstream_has_an_order_of_its_own(tmp_path: Path) -> None:
 def test_what_is_kept_back_of_the_newest_is_the_newest_again(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path, newest=NEWEST)
     outbox.append(drafts(6), UNSYNCED)
-    first = outbox.take("fleet", 2, ROOM)
-    second = outbox.take("fleet", 2, ROOM)
+    first = take(outbox, "fleet", 2, ROOM)
+    second = take(outbox, "fleet", 2, ROOM)
     assert (seqs(first), seqs(second)) == ([6, 5], [4, 3])
     outbox.settle("fleet", [second[0].row], {}, [first[0].row, first[1].row, second[1].row])
     assert accept(outbox, 9) == [6, 5, 3, 2, 1]
@@ -71,14 +71,14 @@ def test_what_is_passed_over_for_long_goes_first_for_one_batch(tmp_path: Path) -
 def test_nothing_of_less_worth_than_asked_for_is_taken(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.append([*drafts(2), *drafts(2, Priority.EVENT, kind="event")], UNSYNCED)
-    assert seqs(outbox.take("fleet", 9, ROOM, Priority.EVENT)) == [3, 4]
-    assert seqs(outbox.take("fleet", 9, ROOM)) == [1, 2]
+    assert seqs(take(outbox, "fleet", 9, ROOM, Priority.EVENT)) == [3, 4]
+    assert seqs(take(outbox, "fleet", 9, ROOM)) == [1, 2]
 
 
 def test_a_batch_that_ends_in_all_three_ways_is_counted_so_for_each_upstream(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path, upstreams={"fleet": [], "plant": []}, large_bytes=200)
     outbox.append([*drafts(6), *drafts(3, Priority.EVENT, kind="event")], UNSYNCED)
-    taken = outbox.take("fleet", 9, ROOM)
+    taken = take(outbox, "fleet", 9, ROOM)
     rows = [queued.row for queued in taken]
     outbox.settle("fleet", rows[:5], {rows[5]: "no", rows[6]: "no"}, rows[7:])
     counters = outbox.counters()
@@ -107,7 +107,7 @@ def test_whatever_is_kept_and_when_each_record_leaves_once(
         made, left = 0, list[int]()
         for priority, new, asked, kept in steps:
             made += outbox.append(drafts(new, priority), UNSYNCED)
-            first, second = (outbox.take("fleet", asked, ROOM) if asked else [] for _ in range(2))
+            first, second = (take(outbox, "fleet", asked, ROOM) if asked else [] for _ in range(2))
             for taken in (second, first):
                 rows = [queued.row for queued in taken]
                 outbox.settle("fleet", rows[kept:], {}, rows[:kept])

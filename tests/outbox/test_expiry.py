@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from outboxes import UNSYNCED, drain, open_outbox, seqs
+from outboxes import UNSYNCED, drain, open_outbox, seqs, take
 
 from edgeagent.outbox.writer import Writer
 from edgeagent.records import NS_PER_S, Draft, Kind, Priority
@@ -59,7 +59,7 @@ def test_a_large_records_file_goes_with_it(tmp_path: Path) -> None:
 def test_what_is_in_flight_does_not_expire(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path, expire_s=WEEK)
     outbox.append([made(0), made(0)], UNSYNCED)
-    taken = outbox.take("fleet", 1, 10_000)
+    taken = take(outbox, "fleet", 1, 10_000)
     assert outbox.expire(8 * 24 * HOUR_NS, UNSYNCED) == 1
     outbox.settle("fleet", [queued.row for queued in taken], {})
     assert seqs(taken) == [1]

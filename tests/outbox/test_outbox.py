@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from outboxes import ALL, RUN, UNSYNCED, drafts, drain, open_outbox, record, seqs
+from outboxes import ALL, RUN, UNSYNCED, drafts, drain, open_outbox, record, seqs, take
 
 from edgeagent.errors import Bug, StorageFault
 from edgeagent.records import NS_PER_S, Draft, Priority
@@ -17,7 +17,7 @@ YEAR_NS = 366 * 86400 * NS_PER_S
 def test_a_record_has_the_id_device_run_seq_counting_from_one(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     assert outbox.append(drafts(3), UNSYNCED) == 3
-    assert [q.id for q in outbox.take("fleet", 10, 10_000)] == [f"press-07/{RUN}/{n}" for n in (1, 2, 3)]
+    assert [q.id for q in take(outbox, "fleet", 10, 10_000)] == [f"press-07/{RUN}/{n}" for n in (1, 2, 3)]
 
 
 def test_seq_goes_on_when_the_outbox_is_opened_again_in_the_same_run(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_records_leave_by_priority_then_age(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     for priority in (Priority.BULK, Priority.EVENT, Priority.HEALTH, Priority.EVENT, Priority.BULK):
         outbox.append(drafts(1, priority), UNSYNCED)
-    assert seqs(outbox.take("fleet", 10, 10_000)) == [2, 4, 3, 1, 5]
+    assert seqs(take(outbox, "fleet", 10, 10_000)) == [2, 4, 3, 1, 5]
 
 
 def test_a_wall_clock_that_steps_by_a_year_both_ways_changes_no_order(tmp_path: Path) -> None:
@@ -59,20 +59,20 @@ def test_a_wall_clock_that_steps_by_a_year_both_ways_changes_no_order(tmp_path: 
 def test_what_is_in_flight_is_not_taken_again_and_comes_back_if_kept(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.append(drafts(4), UNSYNCED)
-    first = outbox.take("fleet", 2, 10_000)
+    first = take(outbox, "fleet", 2, 10_000)
     assert seqs(first) == [1, 2]
-    assert seqs(outbox.take("fleet", 10, 10_000)) == [3, 4]
-    assert outbox.take("fleet", 10, 10_000) == []
+    assert seqs(take(outbox, "fleet", 10, 10_000)) == [3, 4]
+    assert take(outbox, "fleet", 10, 10_000) == []
     outbox.settle("fleet", [first[0].row], {}, [first[1].row])
-    assert seqs(outbox.take("fleet", 10, 10_000)) == [2]
+    assert seqs(take(outbox, "fleet", 10, 10_000)) == [2]
 
 
 def test_a_take_is_bounded_by_bytes_but_has_one_record_at_least(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.append(drafts(8), UNSYNCED)
-    assert seqs(outbox.take("fleet", 10, 1)) == [1]
-    size = len(outbox.take("fleet", 1, 10_000)[0].payload)
-    assert len(outbox.take("fleet", 10, 2 * size)) == 2
+    assert seqs(take(outbox, "fleet", 10, 1)) == [1]
+    size = len(take(outbox, "fleet", 1, 10_000)[0].payload)
+    assert len(take(outbox, "fleet", 10, 2 * size)) == 2
 
 
 def test_two_upstreams_each_get_all_and_then_the_record_is_gone(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_two_upstreams_each_get_all_and_then_the_record_is_gone(tmp_path: Path) 
 def test_an_upstream_that_is_away_holds_no_other(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path, upstreams={"fleet": [], "plant": []})
     outbox.append(drafts(500), UNSYNCED)
-    stuck = outbox.take("plant", 100, 100_000)
+    stuck = take(outbox, "plant", 100, 100_000)
     drain(outbox, "fleet")
     outbox.append(drafts(1), UNSYNCED)
     assert len(drain(outbox, "fleet")) == 1
@@ -121,7 +121,7 @@ def test_without_an_upstream_records_wait_for_the_first_that_comes(tmp_path: Pat
 def test_what_waited_for_an_upstream_that_is_gone_waits_for_the_next(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path, upstreams={"old": [], "other": []})
     outbox.append(drafts(4), UNSYNCED)
-    first = outbox.take("other", 2, 10_000)
+    first = take(outbox, "other", 2, 10_000)
     outbox.settle("other", [queued.row for queued in first], {})
     outbox.route({"other": []})
     assert outbox.counters().waiting == 2  # the other two are delivered, and nobody else waits for them
@@ -134,9 +134,9 @@ def test_what_waited_for_an_upstream_that_is_gone_waits_for_the_next(tmp_path: P
 def test_a_refused_record_is_kept_aside_with_the_reason_and_blocks_nothing(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.append(drafts(3), UNSYNCED)
-    taken = outbox.take("fleet", 3, 10_000)
+    taken = take(outbox, "fleet", 3, 10_000)
     outbox.settle("fleet", [taken[0].row, taken[2].row], {taken[1].row: "too odd"})
-    assert outbox.take("fleet", 3, 10_000) == []
+    assert take(outbox, "fleet", 3, 10_000) == []
     (refused,) = outbox.quarantined()
     assert (refused.id, refused.reason, refused.upstream) == (f"press-07/{RUN}/2", "too odd", "fleet")
     counters = outbox.counters()
@@ -146,7 +146,7 @@ def test_a_refused_record_is_kept_aside_with_the_reason_and_blocks_nothing(tmp_p
 def test_the_quarantine_keeps_the_newest(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.append(drafts(250), UNSYNCED)
-    outbox.settle("fleet", [], {q.row: "no" for q in outbox.take("fleet", 250, 1_000_000)})
+    outbox.settle("fleet", [], {q.row: "no" for q in take(outbox, "fleet", 250, 1_000_000)})
     kept = outbox.quarantined()
     assert len(kept) == 200
     assert kept[-1].id.endswith("/250")
@@ -156,7 +156,7 @@ def test_the_quarantine_keeps_the_newest(tmp_path: Path) -> None:
 def test_counters_survive_a_restart(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.append([*drafts(3), *drafts(2, kind="event")], UNSYNCED)
-    taken = outbox.take("fleet", 2, 10_000)
+    taken = take(outbox, "fleet", 2, 10_000)
     outbox.settle("fleet", [taken[0].row], {taken[1].row: "no"})
     before = outbox.counters()
     outbox.close()
@@ -181,7 +181,7 @@ def test_bytes_of_a_record_that_is_not_all_there_yet_are_counted_on_the_disk_too
     outbox = open_outbox(tmp_path)
     outbox.append(drafts(1), UNSYNCED)
     for _ in range(3):
-        rows = [queued.row for queued in outbox.take("fleet", 1, 1000)]
+        rows = [queued.row for queued in take(outbox, "fleet", 1, 1000)]
         outbox.note_sent("fleet", "2026-11", 60_000)
         outbox.settle("fleet", [], {}, rows)
     outbox.close()
@@ -191,7 +191,7 @@ def test_bytes_of_a_record_that_is_not_all_there_yet_are_counted_on_the_disk_too
 def test_rows_of_an_outbox_that_was_opened_anew_since_are_not_settled(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.append(drafts(2), UNSYNCED)
-    taken = outbox.take("fleet", 2, 10_000)
+    taken = take(outbox, "fleet", 2, 10_000)
     outbox.close()
     again = open_outbox(tmp_path)
     again.settle("fleet", [q.row for q in taken], {})
@@ -208,9 +208,9 @@ def test_nothing_is_written_when_nothing_happens(tmp_path: Path) -> None:
 
     before = state()
     for _ in range(100):
-        taken = outbox.take("plant", 5, 10_000)
+        taken = take(outbox, "plant", 5, 10_000)
         outbox.settle("plant", [], {}, [q.row for q in taken])
-        assert outbox.take("fleet", 5, 10_000) == []
+        assert take(outbox, "fleet", 5, 10_000) == []
         outbox.append([], UNSYNCED)
         outbox.route({"fleet": [], "plant": []})
         outbox.counters()
@@ -247,6 +247,6 @@ def test_sixty_three_upstreams_are_one_too_many(tmp_path: Path) -> None:
 def test_a_record_is_one_messagepack_map_that_is_stored_as_it_is_sent(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path, upstreams=ALL)
     outbox.append(drafts(1, kind="event"), UNSYNCED)
-    (queued,) = outbox.take("fleet", 1, 10_000)
+    (queued,) = take(outbox, "fleet", 1, 10_000)
     assert record(queued).body == {"n": 0}
     assert record(queued).boot_id == "boot"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from outboxes import RUN, UNSYNCED, bulky, drafts, drain, open_outbox, record, seqs
+from outboxes import RUN, UNSYNCED, bulky, drafts, drain, open_outbox, record, seqs, take
 from schema_1 import encoded_records, old_outbox
 
 from edgeagent.outbox.desk import Desk
@@ -69,23 +69,23 @@ def test_a_batch_ends_with_a_parcel_and_not_within_one(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     for _ in range(3):
         outbox.append(drafts(4), UNSYNCED)
-    assert [seqs(outbox.take("fleet", 10, ROOM)) for _ in range(2)] == [[*range(1, 9)], [9, 10, 11, 12]]
+    assert [seqs(take(outbox, "fleet", 10, ROOM)) for _ in range(2)] == [[*range(1, 9)], [9, 10, 11, 12]]
 
 
 def test_the_first_parcel_of_a_batch_is_cut_if_it_is_too_large_for_it(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.append(drafts(5), UNSYNCED)
-    assert [seqs(outbox.take("fleet", 2, ROOM)) for _ in range(3)] == [[1, 2], [3, 4], [5]]
+    assert [seqs(take(outbox, "fleet", 2, ROOM)) for _ in range(3)] == [[1, 2], [3, 4], [5]]
 
 
 def test_what_becomes_of_one_record_takes_its_parcel_apart_and_changes_no_number(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path, upstreams={"fleet": [], "plant": []})
     outbox.append(drafts(10), UNSYNCED)
-    rows = [queued.row for queued in outbox.take("fleet", 10, ROOM)]
+    rows = [queued.row for queued in take(outbox, "fleet", 10, ROOM)]
     outbox.settle("fleet", rows[2:4], {rows[7]: "no"}, [*rows[:2], *rows[4:7], *rows[8:]])
     assert parcels(outbox) == [(0, 2), (2, 2), (4, 3), (7, 1), (8, 2)]
-    assert seqs(outbox.take("fleet", 10, ROOM)) == [1, 2, 5, 6, 7, 9, 10]
-    taken = outbox.take("plant", 10, ROOM)
+    assert seqs(take(outbox, "fleet", 10, ROOM)) == [1, 2, 5, 6, 7, 9, 10]
+    taken = take(outbox, "plant", 10, ROOM)
     assert (seqs(taken), [queued.row for queued in taken]) == ([*range(1, 11)], rows)
     assert [one.id for one in outbox.quarantined()] == [f"press-07/{RUN}/8"]
 
@@ -101,9 +101,9 @@ def test_whole_parcels_are_settled_without_being_taken_apart(tmp_path: Path) -> 
 def test_a_record_that_is_kept_is_found_again_though_its_parcel_begins_before_it(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.append(drafts(6), UNSYNCED)
-    first, second = outbox.take("fleet", 3, ROOM), outbox.take("fleet", 3, ROOM)
+    first, second = take(outbox, "fleet", 3, ROOM), take(outbox, "fleet", 3, ROOM)
     outbox.settle("fleet", [], {}, [second[1].row])
-    assert seqs(outbox.take("fleet", 9, ROOM)) == [5]
+    assert seqs(take(outbox, "fleet", 9, ROOM)) == [5]
     outbox.settle("fleet", [queued.row for queued in first], {})
     assert numbers(outbox) == [3, 4, 5]
 
@@ -111,7 +111,7 @@ def test_a_record_that_is_kept_is_found_again_though_its_parcel_begins_before_it
 def test_what_two_upstreams_take_apart_in_two_ways_leaves_once_by_each(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path, upstreams={"fleet": [], "plant": []})
     outbox.append(drafts(12), UNSYNCED)
-    fleet, plant = outbox.take("fleet", 7, ROOM), outbox.take("plant", 5, ROOM)
+    fleet, plant = take(outbox, "fleet", 7, ROOM), take(outbox, "plant", 5, ROOM)
     outbox.settle("plant", [queued.row for queued in plant[::2]], {}, [queued.row for queued in plant[1::2]])
     outbox.settle("fleet", [queued.row for queued in fleet[1:]], {}, [fleet[0].row])
     assert numbers(outbox) == [0, 1, 3, *range(5, 12)]
@@ -123,7 +123,7 @@ def test_what_two_upstreams_take_apart_in_two_ways_leaves_once_by_each(tmp_path:
 def test_what_is_in_flight_of_a_parcel_is_not_purged_with_the_rest(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     outbox.append(drafts(6), UNSYNCED)
-    taken = outbox.take("fleet", 2, ROOM)
+    taken = take(outbox, "fleet", 2, ROOM)
     assert outbox.change(lambda desk: desk.purge(None)) == {"prediction": 4}
     outbox.settle("fleet", [queued.row for queued in taken], {})
     counters = outbox.counters()
@@ -168,7 +168,7 @@ def test_what_the_disk_has_left_of_a_parcel_is_handed_out_and_the_rest_can_be_re
     outbox.append(drafts(6), UNSYNCED)
     cut = "UPDATE record SET payload = substr(payload, 1, length(payload) - 200)"
     outbox._db.execute(cut)
-    taken = outbox.take("fleet", 9, ROOM)
+    taken = take(outbox, "fleet", 9, ROOM)
     assert [record(queued).body["n"] for queued in taken if queued.payload] == [0, 1, 2, 3]
     unread = [queued for queued in taken if not queued.payload]
     assert [queued.id for queued in unread] == [f"unreadable/{queued.row}" for queued in unread]
@@ -182,7 +182,7 @@ def test_a_parcel_that_cannot_be_so_large_is_damage(tmp_path: Path) -> None:
     outbox.append(drafts(6), UNSYNCED)
     outbox._db.execute("UPDATE record SET n = 1000000000000")
     with pytest.raises(Exception, match="damaged"):
-        outbox.take("fleet", 9, ROOM)
+        take(outbox, "fleet", 9, ROOM)
     assert outbox.set_aside
     again = open_outbox(tmp_path, run="c" * 12)
     again.salvage(0, UNSYNCED)

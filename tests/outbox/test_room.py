@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from outboxes import UNSYNCED, bulky, drafts, drain, open_outbox
+from outboxes import UNSYNCED, bulky, drafts, drain, open_outbox, take
 
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.room import FLOOR_BYTES
@@ -73,7 +73,7 @@ def test_the_file_stays_below_its_limit(tmp_path: Path) -> None:
 def test_what_is_in_flight_is_not_evicted(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path, max_bytes=300_000)
     outbox.append(bulky(10, Priority.BULK), UNSYNCED)
-    taken = outbox.take("fleet", 10, 1_000_000)
+    taken = take(outbox, "fleet", 10, 1_000_000)
     for _ in range(10):
         outbox.append(bulky(40, Priority.PREDICTION), UNSYNCED)
     outbox.settle("fleet", [q.row for q in taken], {})
@@ -83,7 +83,7 @@ def test_what_is_in_flight_is_not_evicted(tmp_path: Path) -> None:
 def test_refused_records_make_room_before_any_that_waits(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path, max_bytes=280_000)
     outbox.append(bulky(200, Priority.EVENT), UNSYNCED)
-    outbox.settle("fleet", [], {q.row: "no" for q in outbox.take("fleet", 200, 1_000_000)})
+    outbox.settle("fleet", [], {q.row: "no" for q in take(outbox, "fleet", 200, 1_000_000)})
     outbox.append(bulky(100, Priority.BULK), UNSYNCED)
     assert outbox.quarantined() == []
     assert outbox.counters().evicted == 0

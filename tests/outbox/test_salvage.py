@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 import pytest
-from outboxes import RUN, UNSYNCED, bulky, drafts, drain, open_outbox, record
+from outboxes import RUN, UNSYNCED, bulky, drafts, drain, open_outbox, record, take
 
 from edgeagent.outbox.files import DAMAGED, NAME
 from edgeagent.outbox.outbox import Outbox
@@ -40,10 +40,10 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Full:
             [*drafts(300, priority), *bulky(20, priority), *bulky(3, priority, size=9000)], UNSYNCED
         )
     outbox.append(bulky(4, Priority.BULK, size=15_000), UNSYNCED)
-    delivered = outbox.take("fleet", 400, 10**7)  # their pages are free, and hold them still
+    delivered = take(outbox, "fleet", 400, 10**7)  # their pages are free, and hold them still
     outbox.settle("fleet", [q.row for q in delivered], {})
     shutil.copytree(folder / "live", folder / "cut")
-    waiting = {r.id: r for r in map(record, outbox.take("fleet", 10**6, 10**9))}
+    waiting = {r.id: r for r in map(record, take(outbox, "fleet", 10**6, 10**9))}
     outbox.close()
     assert (folder / "cut" / f"{NAME}-wal").stat().st_size > 100_000
     return Full(folder / "cut", waiting)
@@ -93,7 +93,7 @@ def recover(folder: Path) -> Recovered:
 def receive(outbox: Outbox) -> list[Record]:
     """Everything that waits; what is no record any more is refused, as `sync_once` does."""
     records = []
-    while taken := outbox.take("fleet", 1000, 10_000_000):
+    while taken := take(outbox, "fleet", 1000, 10_000_000):
         refused: dict[int, str] = {}
         for queued in taken:
             try:

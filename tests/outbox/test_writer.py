@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from outboxes import UNSYNCED, bulky, drafts, drain, open_outbox, seqs
+from outboxes import UNSYNCED, bulky, drafts, drain, open_outbox, seqs, take
 
 from edgeagent.errors import StorageFault
 from edgeagent.outbox.outbox import Outbox
@@ -149,7 +149,7 @@ def test_a_commit_that_failed_and_was_durable_after_all_is_not_made_twice(tmp_pa
     writer.put(drafts(2, start=3), 0)
     assert writer.flush(2 * NS_PER_S, UNSYNCED)
     assert writer.outbox
-    taken = writer.outbox.take("fleet", 100, 100_000)
+    taken = take(writer.outbox, "fleet", 100, 100_000)
     assert seqs(taken) == [1, 2, 3, 4, 5]
     assert writer.outbox.counters().made == 5
 
@@ -175,10 +175,10 @@ def test_a_sender_is_told_at_once_that_the_outbox_cannot_be_used(disk: Disk) -> 
     disk.fail()
     writer.step(0, UNSYNCED)
     with pytest.raises(StorageFault, match="cannot be opened"):
-        writer.use(lambda outbox: outbox.take("fleet", 1, 1), 0)
+        writer.use(lambda outbox: take(outbox, "fleet", 1, 1), 0)
     disk.heal()
     writer.step(1 * NS_PER_S, UNSYNCED)
-    assert writer.use(lambda outbox: outbox.take("fleet", 1, 1), 0) == []
+    assert writer.use(lambda outbox: take(outbox, "fleet", 1, 1), 0) == []
 
 
 def test_an_idle_writer_opens_the_outbox_and_is_then_never_due(disk: Disk) -> None:

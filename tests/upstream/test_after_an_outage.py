@@ -19,10 +19,13 @@ from edgeagent.outbox.writer import Writer
 from edgeagent.records import NS_PER_S, Priority
 from edgeagent.timebase import Clock
 from edgeagent.upstream import Result
+from edgeagent.upstream.codec import id_of
+from edgeagent.upstream.link import FIRST_BATCH_BYTES
 from edgeagent.upstream.sync import LIMITS
 
-RECORDS = 4000
-FULL = LIMITS.max_records - PARCEL_RECORDS  # a batch ends with a parcel
+RECORDS = 12_000
+A_RECORD_BYTES = 130  # at most
+FULL = FIRST_BATCH_BYTES // A_RECORD_BYTES - PARCEL_RECORDS  # a batch ends with a parcel
 HOUR_S = 3600.0
 
 
@@ -34,7 +37,7 @@ class Far:
         self.bytes_sent = 0
         self.asked: list[tuple[float, int]] = []
 
-    def send(self, batch: Mapping[str, bytes]) -> Result:
+    def send(self, batch: Mapping[int, bytes]) -> Result:
         now_s = self._clock.now_ns() / NS_PER_S
         self.asked.append((now_s, len(batch)))
         self.bytes_sent += sum(map(len, batch.values()))
@@ -104,7 +107,7 @@ def test_a_second_outage_in_the_midst_of_a_drain_is_probed_like_the_first(loop: 
     class Flaky(Far):
         """Goes away again after two batches."""
 
-        def send(self, batch: Mapping[str, bytes]) -> Result:
+        def send(self, batch: Mapping[int, bytes]) -> Result:
             full = sum(records > 0 for _, records in self.asked)
             if full == 3 and batch:
                 self._away_from_s, self._back_s = clock.now_ns() / NS_PER_S, clock.now_ns() / NS_PER_S + 600
@@ -126,13 +129,14 @@ class Brittle(Far):
         super().__init__(clock)
         self.poison, self.taken = set(poison), list[str]()
 
-    def send(self, batch: Mapping[str, bytes]) -> Result:
+    def send(self, batch: Mapping[int, bytes]) -> Result:
         self.asked.append((self._clock.now_ns() / NS_PER_S, len(batch)))
-        if self.poison & batch.keys():
+        ids = [id_of(record) for record in batch.values()]
+        if self.poison.intersection(ids):
             fault = UpstreamFault("it fails (500)")
             fault.may_be_a_record = True
             raise fault
-        self.taken += batch
+        self.taken += ids
         return Result(accepted=frozenset(batch))
 
 

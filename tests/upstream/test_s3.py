@@ -234,6 +234,22 @@ def test_nor_if_the_answer_to_the_first_put_was_lost(lake: Lake) -> None:
     assert sorted(lake.ids()) == ids(1, 2)
 
 
+def test_nor_if_the_first_put_arrives_only_after_its_sender_has_died_and_the_day_is_known(lake: Lake) -> None:
+    lake.way.asks.clear()
+    with pytest.raises(UpstreamFault):
+        lake.sink(timeout=0.5).send(batch(record(1, time=None), record(2, time=None)))
+    assert lake.way.holds.wait(60)
+    assert lake.ids() == []
+    later = lake.sink(direct=True)
+    assert later.send(batch(record(1, clock="corrected"))).accepted == set(ids(1))
+    lake.way.answers.clear()
+    lake.way.holds.clear()
+    lake.way.asks.set()
+    assert lake.way.holds.wait(60), "the store has answered it"
+    assert later.send(batch(record(2, clock="corrected"))).accepted == set(ids(2))
+    assert lake.ids() == ids(1, 2)
+
+
 def test_what_is_known_of_the_store_is_bounded_and_forgetting_it_doubles_nothing(lake: Lake) -> None:
     sink = lake.sink()
     wide = events(*range(1, 70 * 4096, 4096))

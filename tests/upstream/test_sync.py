@@ -10,23 +10,29 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.records import Draft, Priority
 from edgeagent.timebase import Wall
 from edgeagent.upstream import Result
+from edgeagent.upstream.codec import id_of
 from edgeagent.upstream.sync import DAMAGED, Limits, Report, pause_s, sync_once
 
 UNSYNCED = Wall(0, synced=False)
 
 
 class Receiver:
-    """A sink that answers what it is told to."""
+    """A sink that answers what it is told to, by the records' ids."""
 
     def __init__(self, answer: Result | UpstreamFault | KeyboardInterrupt | None = None) -> None:
         self.answer, self.bytes_sent, self.got = answer, 0, list[Sequence[str]]()
 
-    def send(self, batch: Mapping[str, bytes]) -> Result:
-        self.got.append(list(batch))
+    def send(self, batch: Mapping[int, bytes]) -> Result:
+        rows = {id_of(record): row for row, record in batch.items()}
+        self.got.append(list(rows))
         self.bytes_sent += sum(map(len, batch.values()))
         if isinstance(self.answer, BaseException):
             raise self.answer
-        return Result(accepted=frozenset(batch)) if self.answer is None else self.answer
+        if self.answer is None:
+            return Result(accepted=frozenset(batch))
+        accepted = frozenset(rows.get(one, -1) for one in self.answer.accepted)
+        rejected = {rows[one]: why for one, why in self.answer.rejected.items()}
+        return self.answer._replace(accepted=accepted, rejected=rejected)
 
     def idle(self) -> None:
         pass
