@@ -190,8 +190,8 @@ def _found(pattern: str, text: str) -> str:
 
 
 def _text(number: int) -> str:
-    """Bits as letters; a header holds them."""
-    return b64encode(number.to_bytes((number.bit_length() + 7) // 8, "little")).decode()
+    """Bits as letters; a header holds them, and is not empty."""
+    return b64encode(number.to_bytes(max((number.bit_length() + 7) // 8, 1), "little")).decode()
 
 
 def _number(path: str) -> int:

@@ -81,10 +81,10 @@ class _Folder:
     def __init__(self, path: str) -> None:
         self.path, self.held, self.next = path, 0, 0
         self.sure = False
-        """Whether nothing of ours can be there that we do not know of."""
+        """Whether the last object is ours, so that nothing that we do not know of is there or can still arrive."""
 
-    def learn(self, number: int, held: int) -> None:
-        self.held, self.next, self.sure = held, number + 1, True
+    def learn(self, number: int, held: int, *, sure: bool) -> None:
+        self.held, self.next, self.sure = held, number + 1, sure
 
 
 _NO_FOLDER = "edgeagent-was-here"  # never put: to list it is a question that any store answers at once
@@ -151,25 +151,27 @@ class S3:
         self.bytes_sent += len(body)
         folder.sure = False
         if self._bucket.put(path, body, held):
-            folder.learn(folder.next, held)
+            folder.learn(folder.next, held, sure=True)
         elif not self._look(folder):
             raise self._bucket.fault(f"it is at odds with itself about {path}")
 
     def _undated(self, place: Place, entries: Sequence[Entry]) -> int:
-        """Which of the block's records were put before their day was known."""
+        """Which of the block's records were put before their day was known.
+
+        An object without records takes the name that a request needs which may still be on its way there.
+        """
         if not any(one.day_came_later for one in entries):
             return 0
         folder = self._folder(place._replace(date=UNDATED))
-        if not folder.sure:
-            self._look(folder)
-            folder.sure = True
+        while not folder.sure:
+            self._put(folder, place.kind, ())
         return folder.held
 
     def _look(self, folder: _Folder) -> bool:
         """Learn from the store what is in a folder; whether there is more than we knew."""
         known = folder.next
         if last := self._bucket.last(folder.path):
-            folder.learn(*last)
+            folder.learn(*last, sure=False)
         return folder.next > known
 
     def _folder(self, place: Place) -> _Folder:

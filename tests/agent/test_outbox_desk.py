@@ -38,7 +38,7 @@ def filled(tmp_path: Path) -> Iterator[Outbox]:
     outbox = open_outbox(tmp_path, large_bytes=700)
     outbox.append([*drafts(20, Priority.EVENT, "event"), *bulky(5, Priority.BULK)], UNSYNCED)
     (refused,) = outbox.take("fleet", 1, 10)
-    outbox.settle("fleet", [], {refused.row: "no"})
+    outbox.settle("fleet", [], {refused: "no"})
     yield outbox
     outbox.close()
 
