@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 _FILE = "bundle.yaml"
 _SHA256 = re.compile("[0-9a-f]{64}")
+_AVAILABLE = re.compile(r"^MemAvailable: +(\d+) kB", re.MULTILINE)
 _LONGEST_SIDE = 4096
+_MOST_VALUES = 3 * _LONGEST_SIDE**2  # in a window; as float32 they are 200 MB
 _TASKS = "inference.tasks"
 PIXEL = ("red", "green", "blue")
 """The channels of a picture, in this order, each from 0 to 255."""
@@ -88,6 +90,8 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
         samples = self.window * self.rate
         if samples < 1 or not math.isclose(samples, round(samples), rel_tol=1e-6):
             raise ConfigFault(f"{samples:g} samples", where="window", expected="a whole number at this rate")
+        if (values := samples * math.prod(self.shape) * count) > _MOST_VALUES:
+            raise ConfigFault(f"{values:.3g} values", where="window", expected=f"at most {_MOST_VALUES}")
         if self.hop <= 0:
             raise ConfigFault("zero", where="hop", expected="more than 0 s")
         names = [c.name for c in self._made_channels()]
@@ -194,6 +198,7 @@ class Variant(msgspec.Struct, frozen=True):
     def read(self) -> bytes:
         """The file's bytes. Raises BundleFault if they are not those that the bundle was made with."""
         try:
+            _must_fit(self.file)
             data = self.file.read_bytes()
         except OSError as e:
             raise BundleFault(
@@ -212,6 +217,24 @@ class Variant(msgspec.Struct, frozen=True):
                 hint="Copy the bundle again",
             )
         return data
+
+
+def _must_fit(file: Path) -> None:
+    """Raises BundleFault if there is no room for the file's bytes and the worker's two copies of them."""
+    size_bytes, room_bytes = file.stat().st_size, _free_bytes() // 3
+    if size_bytes > room_bytes:
+        raise BundleFault(
+            f"the model file is bigger than memory: {size_bytes / 1e6:.0f} MB",
+            where=str(file),
+            expected=f"at most {room_bytes / 1e6:.0f} MB, a third of what is free here now",
+            hint="Take a smaller model, or one that is quantized",
+        )
+
+
+def _free_bytes() -> int:
+    """As the kernel says it of the machine: what could be had without swapping."""
+    found = _AVAILABLE.search(Path("/proc/meminfo").read_text())
+    return int(found[1]) * 1024 if found else 2**63
 
 
 class Golden(msgspec.Struct, frozen=True):
@@ -398,7 +421,7 @@ def _root(path: Path) -> Node:
     _refuse_link_out(path)
     try:
         root: Node | None = YAML().compose(path.read_text("utf-8-sig"))
-    except (OSError, UnicodeDecodeError, YAMLError) as e:
+    except (OSError, UnicodeDecodeError, RecursionError, YAMLError) as e:
         raise BundleFault(f"cannot be read ({e})", where=str(path), hint="Copy the bundle again") from e
     if root is None:
         raise BundleFault("the file is empty", where=str(path), hint="Copy the bundle again")

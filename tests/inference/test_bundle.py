@@ -103,6 +103,33 @@ def test_an_empty_model_file_says_so(tmp_path: Path) -> None:
         variant.read()
 
 
+def test_a_model_file_that_is_bigger_than_memory_is_not_read(tmp_path: Path) -> None:
+    variant = write_bundle(tmp_path).variants[0]
+    with variant.file.open("r+b") as file:
+        file.truncate(10**12)  # it takes no room on the disk
+    with pytest.raises(
+        BundleFault,
+        match=r"model_0\.tflite: the model file is bigger than memory: 1000000 MB; expected at most",
+    ):
+        variant.read()
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "a: " + "{a: " * 3000, "- " * 3000])
+def test_a_bundle_yaml_as_deep_as_can_be_is_a_fault(tmp_path: Path, text: str) -> None:
+    write_bundle(tmp_path)
+    (tmp_path / "bundle.yaml").write_text(text)
+    with pytest.raises(BundleFault, match=r"bundle\.yaml: cannot be read \(maximum recursion"):
+        load_bundle(tmp_path)
+
+
+def test_a_window_that_no_memory_holds_is_a_fault(tmp_path: Path) -> None:
+    write_bundle(tmp_path)
+    yaml = tmp_path / "bundle.yaml"
+    yaml.write_text(yaml.read_text().replace("rate: 4 Hz", "rate: 1e9 Hz"))
+    with pytest.raises(BundleFault, match=r"window: 3e\+09 values, expected at most 50331648"):
+        load_bundle(tmp_path)
+
+
 def test_a_name_is_sought_in_the_places_in_order(tmp_path: Path) -> None:
     write_bundle(tmp_path / "second" / "tiny")
     places = [tmp_path / "first", tmp_path / "second"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from flatmodel import FLOAT32, FULLY_CONNECTED, INT8, SOFTMAX, UINT8, Op, Tensor, model
+from fuzz import mutant
 from tiny import classifier, windows, write_bundle
 
 from edgeagent.agent.clock import VirtualClock
@@ -17,7 +20,7 @@ from edgeagent.errors import BundleFault
 from edgeagent.inference.bundle import load_bundle, own_bundles
 from edgeagent.inference.choices import choices_for
 from edgeagent.inference.engine import signature
-from edgeagent.inference.golden import check_golden
+from edgeagent.inference.golden import check_golden, load_golden
 from edgeagent.inference.inline import Inline
 from edgeagent.inference.tensors import Signature
 from edgeagent.inference.tflite import TfliteModel, find_runtime
@@ -137,6 +140,45 @@ def test_golden_vectors_that_cannot_be_read_are_a_fault(tmp_path: Path, content:
     bundle.golden.file.write_bytes(content)
     with pytest.raises(BundleFault, match=r"golden\.npz: the golden vectors cannot be read"):
         check_golden(bundle, "model_0.tflite", lambda values: values[0])
+
+
+def array(shape: str) -> bytes:
+    """The head of an array's file, which says what shape it has; and nothing behind it."""
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode()
+
+
+@pytest.mark.parametrize("shape", ["(10000000000000,)", "(100000000000000000000,)", "(-1,)", "(5, 4, 3)"])
+def test_golden_vectors_that_say_they_are_huge_take_no_memory(tmp_path: Path, shape: str) -> None:
+    bundle = write_bundle(tmp_path)
+    with zipfile.ZipFile(bundle.golden.file, "w") as archive:
+        for name in ("inputs.npy", "outputs.npy"):
+            archive.writestr(name, array(shape))
+    with pytest.raises(BundleFault, match=r"golden\.npz: the golden vectors cannot be read"):
+        load_golden(bundle)
+
+
+def test_golden_vectors_that_swell_are_not_unpacked(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path)
+    with zipfile.ZipFile(bundle.golden.file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inputs.npy", array("(60000000,)") + bytes(240_000_000))
+    with pytest.raises(BundleFault, match="240 MB, and 200 MB are enough"):
+        load_golden(bundle)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_mutant_of_golden_vectors_is_a_fault_or_has_their_shape(tmp_path: Path, save: Any) -> None:
+    bundle = write_bundle(tmp_path)
+    inputs, outputs = load_golden(bundle)
+    save(bundle.golden.file, inputs=inputs, outputs=outputs)
+    data, faults = bundle.golden.file.read_bytes(), 0
+    for number in range(500):
+        bundle.golden.file.write_bytes(mutant(data, number))
+        try:
+            assert load_golden(bundle).inputs.shape[1:] == inputs.shape[1:]
+        except BundleFault:
+            faults += 1
+    assert faults > 300
 
 
 def test_golden_vectors_of_another_shape_are_a_fault(tmp_path: Path) -> None:
