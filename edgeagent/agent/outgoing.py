@@ -148,11 +148,7 @@ class WriterLoop:
     def _tell_damage(self) -> None:
         for aside in self._writer.set_aside[self._damage_told :]:
             self._damage_told += 1
-            log.error(
-                "the outbox was damaged (%s): it is kept as %s, what can be read of it is queued again",
-                aside.reason,
-                aside.path,
-            )
+            log.error("%s", aside)
 
     def _count(self) -> None:
         now_ns = self._clock.now_ns()

@@ -74,6 +74,9 @@ def _alone(config: Config, state: Path) -> Iterator[Ask]:
     clock, lock = RealClock(), Lock(state)
     outbox = open_outbox(config, new_run(), 1)
     try:
+        if aside := outbox.set_aside:
+            print(f"edgeagent: {aside} when the agent runs", file=sys.stderr)
+            outbox.append([aside.gap(clock.now_ns())], clock.wall())
         yield lambda do, **arguments: _plain(
             outbox.counters()
             if do == "status"

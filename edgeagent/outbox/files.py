@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgeagent.errors import StorageFault
+from edgeagent.records import Draft, Priority
 
 NAME = "outbox.db"
 DAMAGED = "outbox.damaged-*.db"
@@ -48,6 +49,14 @@ class SetAside(NamedTuple):
 
     path: Path
     reason: str
+
+    def __str__(self) -> str:
+        return f"the outbox was damaged ({self.reason}): it is kept as {self.path}, what can be read of it is queued again"
+
+    def gap(self, mono_ns: int) -> Draft:
+        """The record that tells upstream."""
+        body = {"type": "set_aside", "cause": self.reason, "file": self.path.name}
+        return Draft("gap", mono_ns, Priority.EVENT, body)
 
 
 class _Damaged(Exception):

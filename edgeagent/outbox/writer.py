@@ -162,8 +162,7 @@ class Writer:
         aside = outbox.set_aside
         if aside and aside not in self.set_aside:
             self.set_aside.append(aside)
-            body = {"type": "set_aside", "cause": aside.reason, "file": aside.path.name}
-            self.put([Draft("gap", now_ns, Priority.EVENT, body)], now_ns)
+            self.put([aside.gap(now_ns)], now_ns)
 
     def _salvage(self, outbox: Outbox, now_ns: int, wall: Wall) -> None:
         try:

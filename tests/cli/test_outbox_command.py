@@ -231,6 +231,21 @@ def test_a_record_that_is_not_there_and_an_outbox_that_never_was_are_said(
     assert f"no record unit-1/{RUN}/99 waits or was refused" in capsys.readouterr().err
 
 
+def test_a_damaged_outbox_that_a_command_finds_is_told_here_and_upstream(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (site.state / "outbox").mkdir(parents=True)
+    (site.state / "outbox" / "outbox.db").write_bytes(b"this is no database " * 500)
+    assert main(["outbox", "status", "-c", str(site.config)]) == OK
+    (kept,) = (site.state / "outbox").glob("outbox.damaged-*.db")
+    told = capsys.readouterr()
+    assert f"it is kept as {kept}, what can be read of it is queued again when the agent runs" in told.err
+    assert "waiting   1 (1 gap)" in told.out
+    with outbox(site) as again:
+        (gap,) = again.take("fleet", 10, 10**6)
+    assert decode_record(gap.payload).body["type"] == "set_aside"
+
+
 def test_a_running_agent_answers_for_its_outbox(
     site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
