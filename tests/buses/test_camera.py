@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -280,6 +282,23 @@ def test_a_video_device_that_is_not_there_is_gone_and_no_library_logs_each_look_
 def test_a_device_that_is_no_camera_says_so() -> None:
     with pytest.raises(DeviceFault, match="not a camera"):
         V4l2Camera("/dev/null", RealClock(), 640, 480).open()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "says"),
+    [
+        (errno.EACCES, DeviceDenied, "usermod -aG video"),
+        (errno.EBUSY, DeviceFault, "in use by another process"),
+        (errno.ENODEV, DeviceGone, "is not there"),
+        (errno.ENOTTY, DeviceFault, "not a camera"),
+    ],
+)
+def test_every_errno_of_a_webcam_has_its_fault_and_cure(
+    number: int, kind: type[DeviceFault], says: str
+) -> None:
+    fault = V4l2Camera("/dev/video99", RealClock(), 640, 480)._fault(OSError(number, os.strerror(number)))
+    assert type(fault) is kind
+    assert says in str(fault)
 
 
 def test_a_camera_that_is_not_open_takes_no_picture_and_may_be_closed() -> None:
