@@ -6,7 +6,7 @@ port, the time and the blame are ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from struct import error as StructError  # noqa: N812
 from typing import Literal, NamedTuple
 
@@ -21,12 +21,14 @@ from pymodbus.pdu.register_message import (
 )
 
 from edgeagent.buses import Port
+from edgeagent.buses.turns import Turns
 from edgeagent.errors import DeviceFault, DeviceGone
 from edgeagent.records import NS_PER_S
 from edgeagent.timebase import Clock
 
 Kind = Literal["holding", "input", "coil", "discrete"]
 MOST_WORDS, MOST_BITS = 125, 2000  # in one request, says the standard
+REQUEST_BYTES = 8  # to read, or to write one word
 MOST_ANSWER_BYTES = 264
 BITS_PER_BYTE = 11
 QUIET_BYTES = 3.5  # between two frames, says the standard; from 19200 baud on at least
@@ -99,22 +101,23 @@ class Line:
         self.is_open = False
         self._quiet_from_ns = 0
         self._request = 0
-        self._users: dict[object, Callable[[], int]] = {}
-
-    def join(self, user: object, due_ns: Callable[[], int]) -> None:
-        """`user` answers, and is to be asked again at `due_ns()`."""
-        self._users[user] = due_ns
+        self.turns = Turns()
 
     def leave(self, user: object) -> None:
-        """The last one closes the port."""
-        self._users.pop(user, None)
-        if not self._users:
+        """Its turns are over; the last one closes the port."""
+        self.turns.remove(user)
+        if not self.turns:
             self._close()
 
-    def free_ns(self, user: object) -> int:
-        """How long until another device is to be asked."""
-        others = [due_ns() for other, due_ns in self._users.items() if other is not user]
-        return min(others) - self._clock.now_ns() if others else NS_PER_S * 3600
+    def room_ns(self, user: object, request_bytes: int) -> int:
+        """How long an answer to such a request may take until another device is to be asked."""
+        now_ns = self._clock.now_ns()
+        begin_ns = max(self._quiet_from_ns, now_ns)
+        return self.turns.due_ns(user, now_ns) - begin_ns - self.air_ns(request_bytes) - self._quiet_ns
+
+    def air_ns(self, size_bytes: int) -> int:
+        """How long so many bytes are on their way."""
+        return size_bytes * self._byte_ns
 
     def wake(self) -> None:
         """End a wait for an answer, from any thread."""
@@ -158,7 +161,7 @@ class Line:
         self._clock.sleep_s(max(self._quiet_from_ns - self._clock.now_ns(), 0) / NS_PER_S)
         self._drop_stale()
         self._port.write(frame)
-        until_ns = self._clock.now_ns() + len(frame) * self._byte_ns + patience_ns
+        until_ns = self._clock.now_ns() + self.air_ns(len(frame)) + patience_ns
         try:
             answer = self._await(device, until_ns)
         finally:

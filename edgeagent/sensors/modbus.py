@@ -1,7 +1,8 @@
 """One device on a Modbus line, serial or TCP: registers as channels, coils and registers as outputs.
 
-Each device on a line is a sensor of its own, with its own health. While one is silent it is asked only for as long as
-no other is due: a line has one master and waits for each answer, so nothing but that keeps it from delaying the rest.
+Each device on a line is a sensor of its own, with its own health. A line has one master, which waits for each answer:
+so their turns lie apart, nobody is waited for much longer than until the next one's turn, and one that is silent is
+asked only where there is room for its whole answer (docs/decisions/0028-turns-on-a-line.md).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 from edgeagent.buses.modbus import (
     MOST_BITS,
     MOST_WORDS,
+    REQUEST_BYTES,
     AnswerFault,
     BadAnswer,
     Kind,
@@ -24,17 +26,16 @@ from edgeagent.buses.modbus import (
     NoAnswer,
     Refused,
 )
+from edgeagent.buses.turns import STEP_NS
 from edgeagent.buses.words import Number, Order, Output, Type
 from edgeagent.config.quantities import Between, Hz, Seconds
 from edgeagent.errors import ConfigFault, DeviceFault
 from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Channel, Layout
+from edgeagent.sensors.patience import Patience, What
 from edgeagent.sensors.polled import Polled, Row
 from edgeagent.timebase import Clock
 
 SILENCES_TILL_GONE = 3
-PATIENCE_LEAST_NS = 50 * NS_PER_MS  # less is no fair chance to answer
-SLOWER = 4  # than ever before: so long a device is waited for where others are due, a quarter of `timeout` at least
-ASK_AT_LEAST_NS = 30 * NS_PER_S  # a silent device on a line that is never free
 OUTPUT_DELAY_NS = 20 * NS_PER_MS
 
 
@@ -58,8 +59,8 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a device on any line has. The orders hold for every register that does not say its own.
 
-    `timeout` is the longest wait for an answer. Where another device is due, one that has answered is waited for no
-    longer than four times what its slowest answer took, or a quarter of `timeout`.
+    `timeout` is the longest wait for an answer. Where the turn of another device comes before that, one that has
+    answered is waited for no longer than until then, or as long as its slowest answer took; and 8 ms more.
     """
 
     registers: dict[str, Register]
@@ -116,6 +117,10 @@ class Span(NamedTuple):
     @property
     def size(self) -> int:
         return max(cell.end for cell in self.cells) - self.address
+
+    @property
+    def answer_bytes(self) -> int:
+        return 5 + (-(-self.size // 8) if self.cells[0].register.is_bit else 2 * self.size)
 
 
 def cells_of(settings: Settings) -> list[Cell]:
@@ -182,10 +187,9 @@ class Unit:
         self._columns = len(settings.registers)
         self._spans = spans_of(cells_of(settings))
         self._timeout_ns = round(settings.timeout * NS_PER_S)
-        self._is_open = False
-        self._silences = 0
-        self._slowest_ns: int | None = None  # of its answers
-        self._asked_ns = -ASK_AT_LEAST_NS
+        self._rate_hz = settings.rate
+        self._is_open = self._has_turn = False
+        self._patience = Patience(self._timeout_ns)
         self._counts = {"answers_none": 0, "answers_bad": 0, "answers_refused": 0}
         self._lock = Lock()  # over _outputs: the core asks, the reader's thread sends
         self._outputs: dict[Output, _Held] = {}
@@ -196,11 +200,24 @@ class Unit:
     def start(self) -> float:
         """Ask for the first registers: whoever answers is there. Raises DeviceFault."""
         self._read(self._spans[0])
-        self._line.join(self, lambda: self.due_ns())
         self._is_open = True
         self._renew()
         self.send()
-        return 0.0
+        first_s = self._first_turn_s()
+        self._line.turns.add(self, self._rate_hz, lambda: self.due_ns())
+        return first_s
+
+    def _first_turn_s(self) -> float:
+        """How long until its first turn, in the middle between two that it may have: the grid has the next one.
+
+        Once it has had one, its turns stay where they are.
+        """
+        if self._has_turn:
+            return 0.0
+        self._has_turn, now_ns = True, self._clock.now_ns()
+        next_ns = -(-now_ns // STEP_NS) * STEP_NS
+        first_ns = self._line.turns.first_ns(self._rate_hz, next_ns, self._timeout_ns)
+        return max(first_ns - STEP_NS // 2 - now_ns, 0) / NS_PER_S
 
     def measure(self) -> Row:
         """All registers; NaN for what this device does not give. Raises DeviceFault for the line's, and for silence."""
@@ -210,7 +227,7 @@ class Unit:
             try:
                 found = self._read(span)
             except NoAnswer as fault:
-                if self._silences >= SILENCES_TILL_GONE:
+                if self._patience.silences >= SILENCES_TILL_GONE:
                     raise
                 reasons.append(fault.what)
                 break  # it would be as silent for the rest
@@ -232,7 +249,7 @@ class Unit:
     def close(self) -> None:
         """Say what is still to be said (the agent's safe values), and let go."""
         with suppress(DeviceFault):
-            if self._is_open and self._line.is_open and not self._silences:
+            if self._is_open and self._line.is_open and not self._patience.silences:
                 self.send()
         self._is_open = False
         with self._lock:
@@ -244,48 +261,40 @@ class Unit:
         """Asked twice if the answer was garbled: noise comes in bursts, silence does not go away."""
         for last_try in (False, True):
             try:
-                patience_ns = self._patience_ns()
-                asked_ns = self._clock.now_ns()
+                patience_ns = self._ask("read", REQUEST_BYTES, span.answer_bytes)
                 found = self._line.read(self._device, span.kind, span.address, span.size, patience_ns)
             except AnswerFault as fault:
                 self._count(fault)
                 if last_try or not isinstance(fault, BadAnswer):
                     raise
             else:
-                self._silences = 0
-                self._slowest_ns = max(self._slowest_ns or 0, self._clock.now_ns() - asked_ns)
+                self._answered("read", REQUEST_BYTES + span.answer_bytes)
                 return found
         raise AssertionError("unreachable")
 
-    def _patience_ns(self) -> int:
-        """How long to wait for an answer: while it is silent, no longer than the others can spare.
+    def _ask(self, what: What, request_bytes: int, answer_bytes: int) -> int:
+        """How long to wait for an answer, in ns. Raises NotAsked if it was silent, and others need the line."""
+        room_ns = self._line.room_ns(self, request_bytes)
+        patience_ns = self._patience.ask(what, self._line.air_ns(answer_bytes), room_ns, self._clock.now_ns())
+        if patience_ns is None:
+            raise NotAsked(
+                "no answer when last asked",
+                where=self.where,
+                hint="The line is too busy to ask again yet.",
+            )
+        return patience_ns
 
-        Nor much longer than that, once it is known how long its answers take.
-        """
-        now_ns, free_ns = self._clock.now_ns(), self._line.free_ns(self)
-        if self._silences:
-            if free_ns < PATIENCE_LEAST_NS and now_ns - self._asked_ns < ASK_AT_LEAST_NS:
-                raise NotAsked(
-                    "no answer when last asked",
-                    where=self.where,
-                    hint="The line is too busy to ask again yet.",
-                )
-            if free_ns >= PATIENCE_LEAST_NS:
-                self._asked_ns = now_ns
-                return min(self._timeout_ns, free_ns)
-        self._asked_ns = now_ns
-        if self._slowest_ns is None:
-            return self._timeout_ns
-        return min(self._timeout_ns, max(free_ns, SLOWER * self._slowest_ns, self._timeout_ns // SLOWER))
+    def _answered(self, what: What, size_bytes: int) -> None:
+        self._patience.answered(what, self._line.air_ns(size_bytes), self._clock.now_ns())
 
     def _count(self, fault: AnswerFault) -> None:
         if isinstance(fault, NotAsked):
             return
         if isinstance(fault, NoAnswer):
-            self._silences += 1
+            self._patience.was_silent()
             self._counts["answers_none"] += 1
         elif isinstance(fault, Refused):
-            self._silences = 0
+            self._patience.silences = 0
             self._counts["answers_refused"] += 1
         else:
             self._counts["answers_bad"] += 1
@@ -324,7 +333,8 @@ class Unit:
 
     def _tell(self, output: Output, held: _Held, asked: float | None, words: Sequence[int]) -> None:
         try:
-            patience_ns = self._patience_ns()
+            request_bytes = REQUEST_BYTES if len(words) == 1 else 9 + 2 * len(words)
+            patience_ns = self._ask("write", request_bytes, REQUEST_BYTES)
             if output.kind == "coil":
                 self._line.write_coil(self._device, output.address, bool(words[0]), patience_ns)
             else:
@@ -334,6 +344,7 @@ class Unit:
             with self._lock:
                 held.error, held.hopeless = str(fault), isinstance(fault, Refused)
         else:
+            self._answered("write", request_bytes + REQUEST_BYTES)
             with self._lock:
                 held.changes += held.reported is not None and held.reported != asked
                 held.reported, held.current, held.error = asked, True, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
@@ -18,6 +19,8 @@ from pymodbus.pdu import DecodePDU
 
 from edgeagent.actuators import modbus as outputs
 from edgeagent.agent.clock import RealClock
+from edgeagent.agent.readers import Device
+from edgeagent.agent.threads import Inbox
 from edgeagent.buses import Buses
 from edgeagent.buses.fake.port import FakePort
 from edgeagent.buses.modbus import Wiring
@@ -246,20 +249,57 @@ def test_a_number_that_the_device_says_is_none_is_missing_with_its_reason(make: 
 # --- several on one line ------------------------------------------------------------------------------
 
 
+class Reading:
+    """What a reader's thread does with the devices of a line, for as long as it takes: this machine may stall."""
+
+    def __init__(self, *sensors: ModbusSensor) -> None:
+        clock, self._inbox = RealClock(), Inbox()
+        self.devices = [Device(f"{n}", sensor, clock, self._inbox) for n, sensor in enumerate(sensors)]
+        self.values: dict[str, float] = {}
+
+    def until(self, true: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not true():
+            assert time.monotonic() < deadline, [each.status() for each in self.devices]
+            for each in self.devices:
+                if each.due_ns() <= time.monotonic_ns():
+                    each.step()
+            while (message := self._inbox.get(0.001)) is not None:
+                if isinstance(message, Block):
+                    self.values[message.sensor] = message.values.item(-1)
+
+    @property
+    def states(self) -> list[str]:
+        return [each.state for each in self.devices]
+
+
 def test_several_devices_on_one_line_are_read_in_turn_each_with_its_own_health(
     line: SerialLine, make: Make
 ) -> None:
     one, two = make(line.path, 3, registers={"l": LEVEL}), make(line.path, 4, registers={"l": LEVEL})
     refused = make(line.path, 4, registers={"x": Register(address=9, unit="1")})
-    one.open()
-    two.open()
-    with pytest.raises(DeviceFault, match="device 4: refuses"):
-        refused.open()
-    refused.close()
-    assert rows(one, 1)[0].values == pytest.approx(1.5)
-    assert rows(two, 1)[0].values == pytest.approx(1.6)
-    one.close()
-    assert rows(two, 1)[0].values == pytest.approx(1.6)
+    reading = Reading(one, two, refused)
+    reading.until(lambda: reading.states == ["ok", "ok", "degraded"])
+    assert "device 4: refuses" in reading.devices[2].reason
+    reading.until(lambda: {"meter3", "meter4"} <= reading.values.keys())
+    reading.until(lambda: reading.values["meter3"] == pytest.approx(1.5))
+    reading.until(lambda: reading.values["meter4"] == pytest.approx(1.6))
+
+
+def test_one_that_dies_and_comes_back_on_a_real_line_spoils_no_value_of_another(
+    line: SerialLine, make: Make
+) -> None:
+    one, two = make(line.path, 3, registers={"l": LEVEL}), make(line.path, 4, registers={"l": LEVEL})
+    reading = Reading(one, two)
+    reading.until(lambda: reading.states == ["ok", "ok"])
+    line.spoil = lambda answer: b"" if answer[:1] == b"\x04" else answer
+    reading.until(lambda: reading.states == ["ok", "gone"])
+    for _ in range(10):
+        reading.values.clear()
+        reading.until(lambda: reading.values.get("meter3", math.nan) == pytest.approx(1.5))
+    line.spoil = lambda answer: answer
+    reading.until(lambda: reading.states == ["ok", "ok"] and "meter4" in reading.values)
+    reading.until(lambda: reading.values["meter4"] == pytest.approx(1.6))
 
 
 # --- TCP ----------------------------------------------------------------------------------------------
