@@ -2,7 +2,7 @@
 
 Each device on a line is a sensor of its own, with its own health. A line has one master, which waits for each answer:
 so their turns lie apart, nobody is waited for much longer than until the next one's turn, and one that is silent is
-asked only where there is room for its whole answer (docs/decisions/0028-turns-on-a-line.md).
+asked only where there is room for its whole answer (docs/decisions/0029-turns-on-a-line.md).
 """
 
 from __future__ import annotations
