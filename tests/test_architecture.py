@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -237,6 +238,20 @@ def _shared_packages(sources: list[Source]) -> Iterator[str]:
             yield f"{key[1]} is imported by {', '.join(sorted(paths))}"
 
 
+def _circle(sources: list[Source]) -> list[str]:
+    """Modules that import one another in a circle, wherever in a file; but a package may name its own modules."""
+    modules = {s.path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): s for s in sources}
+    imported = {}
+    for name, source in modules.items():
+        named = {full if full in modules else full.rpartition(".")[0] for _, full in _imports(source)}
+        imported[name] = {m for m in named & modules.keys() if m != name and not m.startswith(f"{name}.")}
+    try:
+        TopologicalSorter(imported).prepare()
+    except CycleError as e:
+        return list(e.args[1])
+    return []
+
+
 Rule = Callable[[Source], Iterator[str]]
 IN_THE_PACKAGES: tuple[Rule, ...] = (break_the_layers, import_what_is_not_theirs, do_what_others_are_for)
 
@@ -253,6 +268,10 @@ def test_no_files_are_too_long() -> None:
 
 def test_one_file_a_folder_speaks_for_a_third_party_package() -> None:
     assert list(_shared_packages(_sources("edgeagent", "firmware_bridge"))) == []
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    assert _circle(_sources("edgeagent", "firmware_bridge")) == []
 
 
 def test_every_folder_of_the_package_stands_in_a_layer() -> None:
@@ -293,6 +312,14 @@ def test_every_folder_of_the_package_stands_in_a_layer() -> None:
 )
 def test_a_file_that_breaks_a_rule_is_found(rule: Rule, path: str, line: str) -> None:
     assert list(rule(Source(path, line))) != []
+
+
+def test_a_circle_of_imports_is_found() -> None:
+    """Also one that is hidden in a function."""
+    there = Source("edgeagent/inference/a.py", "def f():\n    from edgeagent.inference.b import g")
+    back = Source("edgeagent/inference/b.py", "from edgeagent.inference import a")
+    assert sorted(set(_circle([there, back]))) == ["edgeagent.inference.a", "edgeagent.inference.b"]
+    assert _circle([there]) == _circle([back]) == []
 
 
 def test_two_files_that_speak_for_one_package_are_found() -> None:

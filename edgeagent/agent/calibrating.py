@@ -16,7 +16,8 @@ from edgeagent.agent.threads import Command, Inbox
 from edgeagent.config.schema import Config
 from edgeagent.errors import Fault
 from edgeagent.inference.bundle import Bundle
-from edgeagent.inference.calibration import Found, models_of, store_calibration, threshold_of
+from edgeagent.inference.calibration import models_of, store_calibration, threshold_of
+from edgeagent.inference.thresholds import Found
 from edgeagent.pipeline import Arrival
 from edgeagent.records import NS_PER_S
 from edgeagent.timebase import Wall

@@ -21,15 +21,9 @@ from edgeagent.cli.status import answering, places_of
 from edgeagent.config.schema import Config
 from edgeagent.errors import ConfigFault, StorageFault
 from edgeagent.inference.bundle import Bundle
-from edgeagent.inference.calibration import (
-    Found,
-    calibration_folder,
-    find_threshold,
-    models_of,
-    store_calibration,
-    threshold_of,
-)
+from edgeagent.inference.calibration import calibration_folder, models_of, store_calibration, threshold_of
 from edgeagent.inference.tasks.anomaly import NORMAL
+from edgeagent.inference.thresholds import Found, find_threshold
 from edgeagent.recording import Label, Recording, label_between
 from edgeagent.records import Draft, Priority
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import filecmp
 import os
-import re
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -19,10 +18,10 @@ from tempfile import TemporaryDirectory
 
 from edgeagent.errors import BundleFault, StorageFault, disk
 from edgeagent.inference.bundle import Bundle, load_bundle
+from edgeagent.inference.names import must_name_a_file
 
 MAX_BYTES = 200_000_000
 MAX_FILES = 1000
-_WORD = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}")
 _NOT_PACKED = "__pycache__"
 # What tarfile raises of its own, and what two members that cannot both be there lead to.
 _MALFORMED = (
@@ -38,16 +37,6 @@ def archive_name(bundle: Bundle) -> str:
     return f"{bundle.name}-{bundle.version}.tar"
 
 
-def must_name_a_file(word: str, *, where: str) -> None:
-    """Raises BundleFault if a name or version could not be that of a folder anywhere."""
-    if not _WORD.fullmatch(word):
-        raise BundleFault(
-            f"{word!r} cannot be in the name of a file",
-            where=where,
-            expected="letters, digits, and . _ + - within a name or version",
-        )
-
-
 def pack(folder: Path, archive: Path) -> Bundle:
     """Write a bundle that is sound into a file, all of the folder but hidden files and Python's caches.
 
@@ -56,8 +45,7 @@ def pack(folder: Path, archive: Path) -> Bundle:
         StorageFault: The file cannot be written.
     """
     bundle = _sound(folder)
-    for word in (bundle.name, bundle.version):
-        must_name_a_file(word, where=str(folder / "bundle.yaml"))
+    must_name_a_file(bundle.name, bundle.version, where=str(folder / "bundle.yaml"))
     if archive.resolve().is_relative_to(folder.resolve()):
         raise BundleFault("the archive would be in itself", where=str(archive), expected="another folder")
     part = archive.with_name(f".{archive.name}.part")

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from ruamel.yaml import YAML
@@ -31,10 +31,8 @@ from edgeagent.inference.preprocess import Form
 from edgeagent.inference.preprocess.chain import Chain, StepPart
 from edgeagent.inference.tasks import Given, Task
 from edgeagent.inference.tensors import State
+from edgeagent.inference.thresholds import Calibration
 from edgeagent.records import Channel, Layout
-
-if TYPE_CHECKING:
-    from edgeagent.inference.calibration import Calibration
 
 _FILE = "bundle.yaml"
 _SHA256 = re.compile("[0-9a-f]{64}")

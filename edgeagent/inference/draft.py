@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edgeagent.errors import BundleFault, disk
-from edgeagent.inference.archive import must_name_a_file
 from edgeagent.inference.bundle import Bundle, load_bundle
 from edgeagent.inference.engine import signature
 from edgeagent.inference.facts import ModelFacts
+from edgeagent.inference.names import must_name_a_file
 from edgeagent.inference.tflite import TfliteModel, find_runtime, quiet_stderr
 
 if TYPE_CHECKING:

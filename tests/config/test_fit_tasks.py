@@ -10,7 +10,8 @@ import pytest
 from edgeagent.agent.fit import check, load_model
 from edgeagent.config.load import require
 from edgeagent.inference.bundle import load_bundle, own_bundles
-from edgeagent.inference.calibration import calibration_file, find_threshold, store_calibration
+from edgeagent.inference.calibration import calibration_file, store_calibration
+from edgeagent.inference.thresholds import find_threshold
 
 DEVICE = "device: {id: press-07}\nsensors: {imu: {driver: mpu6050, bus: i2c-1, rate: 50 Hz}}\n"
 FLOW = "values: [{name: flow, unit: L/min}]"

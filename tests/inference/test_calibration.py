@@ -13,14 +13,12 @@ import pytest
 from edgeagent.errors import BundleFault, Fault, StorageFault
 from edgeagent.inference.bundle import Bundle, load_bundle, own_bundles
 from edgeagent.inference.calibration import (
-    Calibration,
-    Found,
     calibrated,
     calibration_file,
-    find_threshold,
     store_calibration,
     threshold_of,
 )
+from edgeagent.inference.thresholds import Calibration, Found, find_threshold
 
 pytestmark = pytest.mark.tflite_runtime
 

@@ -15,9 +15,10 @@ from edgeagent.agent.clock import VirtualClock
 from edgeagent.agent.model_bench import labelled_windows
 from edgeagent.inference import Engine
 from edgeagent.inference.bundle import load_bundle
-from edgeagent.inference.calibration import find_threshold, threshold_of
+from edgeagent.inference.calibration import threshold_of
 from edgeagent.inference.golden import load_golden
 from edgeagent.inference.inline import Inline
+from edgeagent.inference.thresholds import find_threshold
 from edgeagent.recording import BlockEntry, Recording
 from edgeagent.records import Float32Array
 
