@@ -51,7 +51,8 @@ class SetAside(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        return f"the outbox was damaged ({self.reason}): it is kept as {self.path}, what can be read of it is queued again"
+        kept = f"it is kept as {self.path}, what can be read of it is queued again"
+        return f"the outbox was damaged ({self.reason}): {kept}"
 
     def gap(self, mono_ns: int) -> Draft:
         """The record that tells upstream."""
