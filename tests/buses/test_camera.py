@@ -25,7 +25,7 @@ from PIL import Image
 from edgeagent.agent.clock import RealClock, VirtualClock
 from edgeagent.buses.camera import Still
 from edgeagent.buses.camera.folder import FolderCamera
-from edgeagent.buses.camera.picture import decode, examine
+from edgeagent.buses.camera.picture import decode, examine, jpeg_of_yuyv
 from edgeagent.buses.camera.snapshot import SnapshotCamera
 from edgeagent.buses.camera.v4l2 import V4l2Camera
 from edgeagent.errors import DeviceDenied, DeviceFault, DeviceGone
@@ -47,6 +47,64 @@ def bomb(width: int, height: int) -> bytes:
     chunks = ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b""))
     body = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+# --- raw frames of a webcam ---------------------------------------------------------------------------
+
+BARS = {  # ITU-R BT.601's codes of the saturated colours (Y, Cb, Cr), and what they are
+    "white": ((235, 128, 128), (255, 255, 255)),
+    "yellow": ((210, 16, 146), (255, 255, 0)),
+    "cyan": ((170, 166, 16), (0, 255, 255)),
+    "green": ((145, 54, 34), (0, 255, 0)),
+    "magenta": ((106, 202, 222), (255, 0, 255)),
+    "red": ((81, 90, 240), RED),
+    "blue": ((41, 240, 110), BLUE),
+    "black": ((16, 128, 128), (0, 0, 0)),
+}
+
+
+def yuyv(code: tuple[int, int, int], width: int = 64, height: int = 48, padding: int = 0) -> bytes:
+    y, cb, cr = code
+    return (bytes((y, cb, y, cr)) * (width // 2) + bytes(padding)) * height
+
+
+@pytest.mark.parametrize(("code", "colour"), BARS.values(), ids=BARS)
+def test_a_raw_frame_has_the_standards_colours(
+    code: tuple[int, int, int], colour: tuple[int, int, int]
+) -> None:
+    pixels = decode(jpeg_of_yuyv(yuyv(code), 64, 48, 128), 64, 48)
+    assert abs(pixels.astype(int) - colour).max() <= 4  # codes are whole numbers, and JPEG rounds again
+
+
+def test_a_raw_frame_becomes_the_jpeg_that_pillow_makes_of_the_same_picture() -> None:
+    """Pillow's YCbCr has the full range: it is brought to the webcam's, and two pixels share a colour."""
+    wave = np.sin(np.arange(64) / 30)[None, :] * np.cos(np.arange(48) / 20)[:, None]
+    whole = Image.fromarray((np.stack([wave, -wave, wave**2], axis=2) * 110 + 128).astype(np.uint8))
+    full = np.asarray(whole.convert("YCbCr")).astype(float)
+    lines = np.empty((48, 128), np.uint8)
+    lines[:, 0::2] = np.rint(full[..., 0] * 219 / 255 + 16)
+    lines[:, 1::4] = np.rint((full[:, ::2, 1] - 128) * 224 / 255 + 128)
+    lines[:, 3::4] = np.rint((full[:, ::2, 2] - 128) * 224 / 255 + 128)
+    out = BytesIO()
+    whole.save(out, "JPEG", quality=90, subsampling="4:2:2")
+    ours, pillows = (
+        decode(made, 64, 48).astype(int)
+        for made in (jpeg_of_yuyv(lines.tobytes(), 64, 48, 128), out.getvalue())
+    )
+    assert abs(ours - pillows).mean() < 2
+    assert abs(ours - pillows).max() <= 10
+
+
+def test_what_a_driver_puts_behind_each_line_is_no_part_of_the_picture() -> None:
+    code, colour = BARS["green"]
+    pixels = decode(jpeg_of_yuyv(yuyv(code, padding=32), 64, 48, 160), 64, 48)
+    assert abs(pixels.astype(int) - colour).max() <= 4
+
+
+def test_a_raw_frame_cut_short_is_no_picture() -> None:
+    short = jpeg_of_yuyv(yuyv(BARS["red"][0])[:-1], 64, 48, 128)
+    with pytest.raises(DeviceFault, match=r"no picture \(6143 bytes\)"):
+        examine(short)
 
 
 # --- pictures -----------------------------------------------------------------------------------------

@@ -117,10 +117,28 @@ print(json.dumps([gone, camera.take(60 * SECOND).data.decode()]))
     assert says.startswith("/dev/video7: is not there")
 
 
-def test_a_camera_that_gives_no_jpeg_is_refused_with_the_way_out(library: Path, tmp_path: Path) -> None:
-    kind, says = told(library, tmp_path, "print(json.dumps(fault(camera.open)))", pixels="YUYV")
+def test_raw_yuyv_becomes_a_jpeg_and_half_a_frame_of_it_is_no_picture(library: Path, tmp_path: Path) -> None:
+    code = """
+from io import BytesIO
+from PIL import Image
+camera.open()
+webcam.click(bytes((145, 54, 145, 34)) * (320 * 240 // 2))  # green: 601's codes for it
+picture = Image.open(BytesIO(camera.take(60 * SECOND).data))
+webcam.click(bytes(1000))
+print(json.dumps([picture.format, picture.size, picture.convert("RGB").getpixel((7, 9)),
+                  len(camera.take(60 * SECOND).data)]))
+"""
+    form, size, green, short = told(library, tmp_path, code, pixels="YUYV")
+    assert (form, size, short) == ("JPEG", [320, 240], 1000)
+    assert max(abs(found - meant) for found, meant in zip(green, (0, 255, 0), strict=True)) <= 3
+
+
+def test_a_camera_that_gives_other_raw_pictures_is_refused_with_the_way_out(
+    library: Path, tmp_path: Path
+) -> None:
+    kind, says = told(library, tmp_path, "print(json.dumps(fault(camera.open)))", pixels="pBAA")
     assert kind == "DeviceFault"
-    assert "gives YUYV pictures; expected Motion JPEG" in says
+    assert "gives SBGGR10P pictures; expected Motion JPEG or YUYV" in says
     assert "address of its snapshots" in says
 
 

@@ -23,6 +23,12 @@ MAX_PIXELS = 16_000_000  # 48 MB unpacked; the Pi's largest camera has 12 millio
 Resize = Literal["stretch", "letterbox", "crop"]
 _FILTER = Image.Resampling.BILINEAR  # with antialiasing, as Pillow has it and training tools do
 
+_QUALITY = 90  # of a JPEG that is made here; Pillow's own 75 shows its blocks
+# A webcam's luma goes from 16 to 235 and its chroma from 16 to 240 (BT.601); a JPEG's both from 0 to 255 (JFIF).
+_CODES = np.arange(256)
+_FULL_LUMA = np.clip((_CODES - 16) * 255 / 219, 0, 255).round().astype(np.uint8)
+_FULL_CHROMA = np.clip((_CODES - 128) * 255 / 224 + 128, 0, 255).round().astype(np.uint8)
+
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 
@@ -64,6 +70,24 @@ def decode(
         else:
             whole = whole.resize(size, _FILTER)
         return np.asarray(whole)
+
+
+def jpeg_of_yuyv(frame: bytes, width: int, height: int, line_bytes: int) -> bytes:
+    """A webcam's raw frame as a JPEG: 2 x width bytes a line, Y0 Cb Y1 Cr, a colour for two pixels (ITU-R BT.601).
+
+    A frame that is cut short stays as it is, and so is no picture.
+    """
+    if len(frame) < height * line_bytes:
+        return frame
+    lines = np.frombuffer(frame, np.uint8, height * line_bytes).reshape(height, line_bytes)[:, : 2 * width]
+    planes = np.empty((height, width, 3), np.uint8)
+    planes[..., 0] = _FULL_LUMA[lines[:, 0::2]]
+    planes[..., 1] = _FULL_CHROMA[lines[:, 1::4]].repeat(2, axis=1)
+    planes[..., 2] = _FULL_CHROMA[lines[:, 3::4]].repeat(2, axis=1)
+    out = BytesIO()
+    whole = Image.frombuffer("YCbCr", (width, height), planes, "raw", "YCbCr", 0, 1)
+    whole.save(out, "JPEG", quality=_QUALITY, subsampling="4:2:2")
+    return out.getvalue()
 
 
 def _inside(picture: Image.Image, size: tuple[int, int]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A camera at /dev/videoN by linuxpy: USB webcams, and whatever else gives Motion JPEG.
+"""A camera at /dev/videoN by linuxpy: USB webcams, and whatever else gives Motion JPEG or YUYV.
 
 linuxpy is under the GPL, version 3 or later, and so is in an extra of its own (docs/decisions/0012).
 """
@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from edgeagent.buses.camera import Still
+from edgeagent.buses.camera.picture import jpeg_of_yuyv
 from edgeagent.buses.serial import holders
 from edgeagent.errors import DeviceDenied, DeviceFault, DeviceGone
 from edgeagent.records import NS_PER_S
@@ -29,6 +30,7 @@ class V4l2Camera:
         self._clock, self._size = clock, (width, height)
         self._device: Any = None
         self._capture: Any = None
+        self._yuyv: Any = None
         self._poll = select.poll()
         self._last_number: int | None = None
 
@@ -42,8 +44,7 @@ class V4l2Camera:
             self._device = Device(self.name)
             self._device.open()
             self._capture = VideoCapture(self._device, size=_BUFFERS)
-            self._capture.set_format(*self._size, "MJPG")
-            self._expect_jpeg(self._capture.get_format().pixel_format.name)
+            self._yuyv = self._agree(self._capture)
             self._capture.open()
         except DeviceFault:
             self.close()
@@ -89,16 +90,26 @@ class V4l2Camera:
         """The kernel numbers every frame, fetched or not, and stamps it by CLOCK_MONOTONIC."""
         last, self._last_number = self._last_number, int(frame.frame_nb)
         skipped = 0 if last is None else max(self._last_number - last - 1, 0)
-        return Still(bytes(frame), round(frame.timestamp * NS_PER_S), self._clock.now_ns(), skipped)
+        data = bytes(frame)
+        if self._yuyv is not None:
+            data = jpeg_of_yuyv(data, self._yuyv.width, self._yuyv.height, self._yuyv.bytes_per_line)
+        return Still(data, round(frame.timestamp * NS_PER_S), self._clock.now_ns(), skipped)
 
-    def _expect_jpeg(self, pixels: str) -> None:
-        if pixels not in ("MJPEG", "JPEG"):
-            raise DeviceFault(
-                f"gives {pixels} pictures",
-                where=self.name,
-                expected="Motion JPEG, as USB webcams do",
-                hint="A camera on the Pi's ribbon: serve it by libcamera, and use the address of its snapshots.",
-            )
+    def _agree(self, capture: Any) -> Any:
+        """The format, if it is YUYV; None if it is Motion JPEG, which is asked for first. Raises DeviceFault."""
+        for wanted in ("MJPG", "YUYV"):  # a driver gives what it has, not what it is asked for
+            capture.set_format(*self._size, wanted)
+            found = capture.get_format()
+            if found.pixel_format.name in ("MJPEG", "JPEG"):
+                return None
+            if found.pixel_format.name == "YUYV":
+                return found
+        raise DeviceFault(
+            f"gives {found.pixel_format.name} pictures",
+            where=self.name,
+            expected="Motion JPEG or YUYV, as USB webcams do",
+            hint="A camera on the Pi's ribbon: serve it by libcamera, and use the address of its snapshots.",
+        )
 
     def _fault(self, error: Exception) -> DeviceFault:
         number = error.errno if isinstance(error, OSError) else None

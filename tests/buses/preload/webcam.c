@@ -89,6 +89,7 @@ static int format(struct v4l2_format *asked, int setting)
     asked->fmt.pix.width = camera.width;
     asked->fmt.pix.height = camera.height;
     asked->fmt.pix.pixelformat = camera.format; /* a driver gives what it has, not what it is asked for */
+    asked->fmt.pix.bytesperline = camera.format == V4L2_PIX_FMT_YUYV ? 2 * camera.width : 0;
     asked->fmt.pix.sizeimage = BUFFER_BYTES;
     return 0;
 }
