@@ -22,7 +22,7 @@ _RETRY_FIRST_NS = NS_PER_S
 _RETRY_MOST_NS = 30 * NS_PER_S
 # To look for what is absent costs little, and a replug is to be noticed at once. No whole second: on a shared line
 # each try would meet the same moment of what is read there at a round rate.
-_RETRY_GONE_NS = 830 * NS_PER_MS
+_RETRY_GONE_NS = 370 * NS_PER_MS
 _HUNG_NS = 10 * NS_PER_S  # the longest that a sound driver takes is 3 s, for a board that boots
 
 

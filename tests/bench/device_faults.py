@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from threading import Event
+from threading import Event, Thread
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from edgeagent.agent.threads import Inbox
 from edgeagent.buses import Buses
 from edgeagent.buses.fake import Fake, FakeDevice
 from edgeagent.buses.fake.chip import FakeWires
-from edgeagent.buses.fake.line import FakeLine
+from edgeagent.buses.fake.line import FakeLine, Program
 from edgeagent.buses.fake.meter import Meter
 from edgeagent.buses.fake.port import FakePort
 from edgeagent.buses.fake.tmp102 import build as tmp102_chip
@@ -28,11 +30,18 @@ from edgeagent.records import NS_PER_MS, NS_PER_S, Block
 from edgeagent.sensors import Context, Sensor
 from edgeagent.sensors.lines import Column
 from edgeagent.sensors.modbus import ModbusSensor, Register, Settings
-from edgeagent.sensors.serial_text import Options, build
 from edgeagent.sensors.tmp102 import Options as Tmp102Options
 from edgeagent.sensors.tmp102 import build as build_tmp102
 
 REPLUGS, MOST_S, PATIENCE_S = 5, 2.0, 30.0
+SAYS_HZ = 20.0  # so that the wait for what a device says by itself is not what is measured
+REGISTER = Register(address=1, unit="V")
+PLUGGED: dict[str, dict[str, Any]] = {  # what each driver is told beside its port, and what is plugged in
+    "serial_text": {"fake": "printer", "channels": [Column(name=n, unit="1") for n in "ab"], "rate": SAYS_HZ},
+    "bridge": {"fake": "board"},
+    "nmea": {"fake": "gps", "rate": SAYS_HZ},
+    "modbus_rtu": {"fake": "meter", "device_id": 3, "registers": {"a": REGISTER}, "rate": SAYS_HZ},
+}
 DELAY_MS = 10.0
 VIRTUAL_S = 600.0
 RATE_HZ = 3.7  # no whole part of the time between two tries of what is dead: they meet at every phase
@@ -41,15 +50,16 @@ FIRST_S = 5.0  # a Modbus device is known to be silent once its first time-out o
 
 
 def measure() -> Iterator[Figure]:
-    took_s = [_replug(away_s=0.1 + 0.4 * k) for k in range(REPLUGS)]
-    yield Figure(
-        f"unplugged, back under another name: {REPLUGS} times, the worst",
-        f"{max(took_s):.2f} s",
-        f"{median(took_s):.2f} s",
-        "",
-        f"<= {MOST_S:.0f} s",
-        max(took_s) <= MOST_S,
-    )
+    for driver in PLUGGED:
+        took_s = [_replug(driver, away_s=0.1 + 0.4 * k) for k in range(REPLUGS)]
+        yield Figure(
+            f"{driver} unplugged, back under another name: {REPLUGS} times, the worst",
+            f"{max(took_s):.2f} s",
+            f"{median(took_s):.2f} s",
+            "",
+            f"<= {MOST_S:.0f} s",
+            max(took_s) <= MOST_S,
+        )
     for what, pair in (
         ("a dead sensor delays the other of its I2C bus by", _on_i2c),
         ("a dead sensor delays the other of its Modbus line by", _on_modbus),
@@ -66,37 +76,62 @@ def measure() -> Iterator[Figure]:
         )
 
 
-def _replug(away_s: float) -> float:
+class Plugged(FakePort):
+    """A device with this program, from now on until it is unplugged."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self._program, self._stop = program, Event()
+        self._thread = Thread(target=self._live)
+        self._thread.start()
+
+    def _live(self) -> None:
+        while not self._stop.is_set():
+            heard = self.receive(0.001)
+            for message in self._program.step(time.monotonic_ns(), heard):
+                self.send(message)
+
+    def unplug(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        super().unplug()
+
+
+def _plug_in(driver: str) -> Plugged:
+    fake = import_module(f"edgeagent.buses.fake.{PLUGGED[driver]['fake']}")
+    return Plugged(fake.program(FakeDevice(rate=SAYS_HZ)))
+
+
+def _replug(driver: str, away_s: float) -> float:
     """From the new link to the first block, in s."""
     clock, inbox = RealClock(), Inbox()
     with TemporaryDirectory() as folder:
         link = Path(folder) / "usb-Arduino_Uno_5573-if00"
-        options = Options(port=str(link), channels=[Column(name="a", unit="1")])
-        device = Device("press", build("press", options, Context(clock, Buses(clock))), clock, inbox)
+        module = import_module(f"edgeagent.sensors.{driver}")
+        told = {key: value for key, value in PLUGGED[driver].items() if key != "fake"}
+        sensor = module.build("press", module.Options(port=str(link), **told), Context(clock, Buses(clock)))
+        device = Device("press", sensor, clock, inbox)
         reader = Reader(str(link), [device], clock, inbox)
-        before, back = FakePort(), FakePort()
+        before = _plug_in(driver)
         link.symlink_to(before.path)
         reader.start()
         _wait_until(lambda: device.state == "ok")
         before.unplug()
         link.unlink()
         _wait_until(lambda: device.state == "gone")
+        while inbox.get(0.0) is not None:
+            pass
         time.sleep(away_s)
+        back = _plug_in(driver)
         link.symlink_to(back.path)
         began_s = time.monotonic()
-        _wait_until(lambda: _is_read(back, inbox))
+        _wait_until(lambda: isinstance(inbox.get(0.0), Block))
         took_s = time.monotonic() - began_s
         reader.stop()
         assert reader.thread is not None
         reader.thread.join()
         back.unplug()
     return took_s
-
-
-def _is_read(port: FakePort, inbox: Inbox) -> bool:
-    """Print a line, and see whether one has come."""
-    port.send(b"1\n")
-    return isinstance(inbox.get(0.0), Block)
 
 
 def _wait_until(true: Callable[[], bool]) -> None:
