@@ -25,7 +25,8 @@ class Sampler:
     """All the policies of a config under their budget.
 
     Args:
-        sampling: As in the YAML; of several policies that draw a window, the first in its order has it.
+        sampling: As in the YAML; of several policies that draw a window, the first in its order has it,
+            and it is worth what it is to the one that it is worth most to.
         seed: Names the stream of draws: device and run, since windows are counted from 0 in each run.
         spent_bytes: What of the budget was spent before this start (`ByteBudget`).
     """
@@ -44,10 +45,14 @@ class Sampler:
         """Whether to keep the window of a prediction, if the budget has room for it: `spend` says."""
         self._offered += 1
         chances = [module.probability(options, prediction) for _, module, options in self._policies]
-        for (name, module, _), chance in zip(self._policies, chances, strict=True):
-            if self._draw(prediction, name) < chance:
-                return Kept(name, _any_of(chances), module.PRIORITY)
-        return None
+        drawn = [
+            (name, module.PRIORITY)
+            for (name, module, _), chance in zip(self._policies, chances, strict=True)
+            if self._draw(prediction, name) < chance
+        ]
+        if not drawn:
+            return None
+        return Kept(drawn[0][0], _any_of(chances), max(priority for _, priority in drawn))
 
     def spend(self, kept: Kept, size_bytes: int, now_ns: int) -> bool:
         """Take what a drawn window's records need out of the budget; False, and it is counted as refused, if it

@@ -88,6 +88,13 @@ def test_of_two_policies_that_draw_a_window_the_first_in_the_file_has_it() -> No
     assert choose(sampler, prediction(1, margin=0.1), 1, 0) == Kept("unsure", 1.0, Priority.UNCERTAIN)
 
 
+def test_a_window_that_two_policies_draw_is_worth_the_more_of_the_two() -> None:
+    both = {"baseline": baseline(1.0), "unsure": unsure(0.2, 1.0)}
+    sampler = Sampler(Sampling(budget=AMPLE, policies=both), "seed")
+    assert choose(sampler, prediction(1, margin=0.1), 1, 0) == Kept("baseline", 1.0, Priority.UNCERTAIN)
+    assert choose(sampler, prediction(2, margin=0.9), 1, 0) == Kept("baseline", 1.0, Priority.BULK)
+
+
 def test_the_stated_probability_is_that_of_being_kept_by_any_policy() -> None:
     both = {"baseline": baseline(0.1), "unsure": unsure(0.2, 0.5)}
     sampler = Sampler(Sampling(budget=AMPLE, policies=both), "seed")
