@@ -21,7 +21,7 @@ import msgspec
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from edgeagent.config import parts
-from edgeagent.config.findings import Mark, Marks, Path, Report, dotted, listed, nearest
+from edgeagent.config.findings import Mark, Marks, Path, Report, alike, dotted, listed, nearest
 from edgeagent.config.scalars import expected, plain, scalar
 from edgeagent.config.schema import Names, Part
 from edgeagent.config.secrets import Secret, SecretSource
@@ -145,19 +145,20 @@ class Walker:
             rest = [item for item in items if item.key not in fields]
             items = [item for item in items if item.key in fields]
             values[part.name] = self.part(rest, peel(part.type)[1][0], path, tuple(fields))
+        known = [field.encode_name for field in msgspec.structs.fields(struct)]
+        unknown = [item for item in items if item.key not in fields]
+        for item in unknown:
+            self._unknown(item, path, known)
+            values[item.key] = WRONG
         for item in items:
             if item.key in fields:
                 field = fields.pop(item.key)
                 values[field.name] = self.read(item.node, field.type, (*path, item.key))
-            else:
-                self._unknown(item, path, [f.encode_name for f in msgspec.structs.fields(struct)])
-                values[item.key] = WRONG
         for missing in (f for f in fields.values() if f.required):
-            values[missing.name] = self._wrong(
-                path,
-                f"the key '{missing.encode_name}' is missing",
-                expected=f"{missing.encode_name}: {describe(missing.type)}",
-            )
+            values[missing.name] = WRONG
+            if not any(_is_slip(item.key, missing.encode_name, known) for item in unknown):  # told already
+                better = f"{missing.encode_name}: {describe(missing.type)}"
+                self._wrong(path, f"the key '{missing.encode_name}' is missing", expected=better)
         required = {f.name for f in msgspec.structs.fields(struct) if f.required}
         sound = self._sound(values)
         complete = sound is not WRONG and required <= sound.keys()
@@ -322,6 +323,11 @@ class Walker:
         what = f"{dotted(path)}: {what}" if path else what
         self._report.fault(self._marks.at(path), what, found=found, expected=expected, hint=hint)
         return WRONG
+
+
+def _is_slip(key: str, of: str, known: list[str]) -> bool:
+    """Whether an unknown key is more like this one than like any other that is known."""
+    return alike(key.partition(":")[0].casefold(), known) == of
 
 
 def _meant(key: str, known: list[str]) -> str:

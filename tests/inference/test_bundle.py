@@ -48,7 +48,7 @@ def test_a_bundle_says_what_goes_in_and_what_comes_out(tmp_path: Path) -> None:
         ),
         ("max_missing:", "tensors: {a: []}\n  max_missing:", "tensors: an input without a channel"),
         ("sha256: ", "sha256: x", "not a SHA-256"),
-        ("accelerator: cpu", "acelerator: cpu", "the key 'accelerator' is missing"),
+        ("accelerator: cpu", "acelerator: cpu", "unknown key 'acelerator'"),
         ("golden:", "golden: [", "cannot be read"),
         ("name: tiny\n", "", "the key 'name' is missing"),
     ],
