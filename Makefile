@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tflite-runtime test-firmware fuzz-models lint types bench models clean
+.PHONY: help setup demo test test-tflite-runtime test-firmware test-kernel fuzz-models lint types bench models clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,24 @@ test-firmware: $(VENV)/.dev  ## the C library, and real firmware on emulated boa
 	@$(call with,valgrind,figures)
 	@$(call with,clang,strict fuzz)
 	$(RUN)/pytest -m firmware tests/firmware $(ARGS)
+
+# What boots Debian's kernel, and that kernel: fetched and unpacked, not installed.
+KERNEL_PACKAGES := qemu-system-x86 busybox-static kmod udev
+KERNEL := build/kernel
+$(KERNEL)/.unpacked:
+	@rm -rf $(KERNEL) && mkdir -p $(KERNEL)
+	@echo "fetching Debian's kernel (70 MB, once) ..."
+	@cd $(KERNEL) && fetch() { apt-get -q download $$(apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: //p'); } \
+		&& { fetch || { $(APT_GET) -q update && fetch; }; } \
+		&& dpkg-deb -x linux-image-*.deb . && rm linux-image-*.deb \
+		&& PATH=$$PATH:/usr/sbin depmod -b . $$(ls lib/modules) && touch .unpacked \
+		|| echo "could not fetch Debian's kernel (package linux-image-amd64)"
+
+test-kernel: $(VENV)/.dev  ## sensors and buses on a real kernel, booted in an emulator (ARGS for pytest)
+	@$(call debian,dpkg -s $(KERNEL_PACKAGES),$(KERNEL_PACKAGES))
+	@$(MAKE) -s --no-print-directory $(KERNEL)/.unpacked
+	@$(RUN)/python -m compileall -q edgeagent firmware_bridge tests/kernel  # quicker here than in there
+	@$(RUN)/python tests/kernel/boot.py $(ARGS)
 
 fuzz-models: $(VENV)/.dev  ## ten thousand malformed models, five minutes (ARGS="--mutants 1000 --format onnx")
 	@$(RUN)/python tests/inference/fuzz.py $(ARGS)
