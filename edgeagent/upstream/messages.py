@@ -5,8 +5,10 @@ Records of one kind that follow one another are handled as one, and nearly all o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, groupby
 from typing import NamedTuple
 
 import msgspec
@@ -48,7 +50,7 @@ class Messages:
         self.rejected: dict[Name, str] = {}
         self._topics, self._room_bytes, self._batch_bytes = topics, room_bytes, batch_bytes
         self._in_json = in_json
-        self._begun: list[_Begun] = []
+        self._begun: deque[_Begun] = deque()
         self._newest: dict[str, _Begun] = {}
 
     def add(self, batch: Mapping[Name, bytes]) -> None:
@@ -58,11 +60,14 @@ class Messages:
             start, end = end, end + len(list(run))
             self._add(kind, names[start:end], records[start:end])
 
-    def finished(self) -> Iterator[Message]:
-        """In the order in which they were begun."""
-        for one in self._begun:
-            payload = one.records[0] if self._batch_bytes is None else self._as_batch(one.records)
-            yield Message(one.topic, payload, one.names)
+    def __bool__(self) -> bool:
+        return bool(self._begun)
+
+    def pop(self) -> Message:
+        """In the order in which they were begun; made now, while the broker has the ones before."""
+        one = self._begun.popleft()
+        payload = one.records[0] if self._batch_bytes is None else self._as_batch(one.records)
+        return Message(one.topic, payload, one.names)
 
     def _add(self, kind: str, names: list[Name], records: list[bytes]) -> None:
         """Records of one kind; "" if they are of none."""
@@ -79,19 +84,21 @@ class Messages:
 
     def _gather(self, topic: str, names: list[Name], records: list[bytes], batch_bytes: int) -> None:
         """Into the topic's newest message, as much as it holds; what it does not begins others."""
-        size_bytes = sum(map(len, records)) + len(records)
         most_bytes = min(self._room_bytes[topic], batch_bytes)
-        newest = self._newest.get(topic)
-        if newest and newest.size_bytes + size_bytes <= most_bytes:
-            newest.names += names
-            newest.records += records
-            newest.size_bytes += size_bytes
-        elif len(records) == 1:
-            self._begin(topic, names[0], records[0])
-        else:
-            half = len(records) // 2 if newest else 1
-            self._gather(topic, names[:half], records[:half], batch_bytes)
-            self._gather(topic, names[half:], records[half:], batch_bytes)
+        ends_bytes = list(accumulate([len(record) + 1 for record in records], initial=0))
+        at = 0
+        while at < len(records):
+            newest = self._newest.get(topic)
+            room_bytes = most_bytes - newest.size_bytes if newest else 0
+            end = bisect_right(ends_bytes, ends_bytes[at] + room_bytes) - 1
+            if newest and end > at:
+                newest.names += names[at:end]
+                newest.records += records[at:end]
+                newest.size_bytes += ends_bytes[end] - ends_bytes[at]
+            else:
+                end = at + 1
+                self._begin(topic, names[at], records[at])
+            at = end
 
     def _begin(self, topic: str, name: Name, record: bytes) -> None:
         if len(record) > self._room_bytes[topic]:

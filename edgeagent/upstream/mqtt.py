@@ -6,7 +6,6 @@ id tells. How long the broker keeps it, and whether through a power cut of its o
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args
 from urllib.parse import urlsplit
@@ -29,6 +28,9 @@ _NAMES = ("device.id", "kind")
 _NOT_IN_A_TOPIC = "+#\0"
 _NEVER_TOO_LARGE_BYTES = 100_000  # every broker takes so much
 _CUTS = 3
+_BATCH_BYTES = (
+    250_000  # several records share a message so long: the next is made while the broker has this one
+)
 _AROUND_THE_PAYLOAD = 16  # bytes of an MQTT packet beside topic and payload, at most
 
 # Reason codes of MQTT 5's PUBACK. Of what fails, these two are the message's own fault: it is not sent again.
@@ -120,14 +122,14 @@ class Mqtt:
         """As the contract says. What the broker acknowledged before it went away stays accepted."""
         connection = self._alive()
         accepted: set[Name] = set()
-        found = self._messages(batch, connection.max_packet_bytes)
-        messages, rejected = deque(found.finished()), found.rejected
+        messages = self._messages(batch, connection.max_packet_bytes)
+        rejected = messages.rejected
         trouble: UpstreamFault | None = None
         under_way: dict[int, Message] = {}
         try:
             while messages or under_way:
                 while messages and len(under_way) < min(self._window, connection.window):
-                    message = messages.popleft()
+                    message = messages.pop()
                     under_way[connection.publish(message.topic, message.payload)] = message
                     self.bytes_sent += len(message.payload)
                 answers = connection.answers()

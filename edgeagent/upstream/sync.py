@@ -59,7 +59,7 @@ def sync_once(
     finally:
         accepted = batch.keys() & result.accepted
         rejected |= {row: why for row, why in result.rejected.items() if row in batch}
-        kept = taken.keys() - accepted - rejected.keys()
+        kept = [row for row in taken if row not in accepted and row not in rejected]
         queue.settle(upstream, accepted, rejected, kept)
     if result.fault:
         raise result.fault

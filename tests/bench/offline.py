@@ -98,7 +98,7 @@ def live(folder: Path, max_bytes: int) -> Lived:
             memory_mb.append(_memory_mb())
     made_s = perf_counter()
     for batch, _ in enumerate(outage.drain(receiver)):
-        if batch % 500 == 499:
+        if batch % 100 == 99:
             memory_mb.append(_memory_mb())
     drained_s = perf_counter()
     counters = outage.counters()

@@ -29,7 +29,10 @@ def gathered(
 ) -> tuple[list[Message], dict[int, str]]:
     messages = Messages(TOPICS, dict.fromkeys(TOPICS.values(), room_bytes), batch_bytes, in_json=json)
     messages.add(batch)
-    return list(messages.finished()), messages.rejected
+    finished = []
+    while messages:
+        finished.append(messages.pop())
+    return finished, messages.rejected
 
 
 def test_records_of_one_kind_share_a_message_though_others_stand_between_them() -> None:
