@@ -20,7 +20,7 @@ import numpy as np
 
 from edgeagent.buses import Port
 from edgeagent.buses.fake import FakeDevice
-from edgeagent.buses.ports import Baud, advice_on, advice_on_baud
+from edgeagent.buses.ports import Baud
 from edgeagent.config.quantities import Hz, Seconds
 from edgeagent.errors import ConfigFault, DeviceFault, WrongDevice
 from edgeagent.records import (
@@ -34,6 +34,7 @@ from edgeagent.records import (
 )
 from edgeagent.sensors import Advice, Context, Sensor
 from edgeagent.sensors.board_samples import Numbers, Stretch
+from edgeagent.sensors.on_serial import port_advice
 from edgeagent.timebase import Clock
 from firmware_bridge.link import Burst, Configured, Greeted, Link, Mismatch
 from firmware_bridge.link import Event as LinkEvent
@@ -102,10 +103,7 @@ def layout(options: Options) -> Layout | None:
 
 
 def advise(options: Options) -> Iterator[Advice]:
-    if text := advice_on(options.port):
-        yield Advice("port", text)
-    if text := advice_on_baud(options.baud):
-        yield Advice("baud", text)
+    return port_advice(options.port, options.baud)
 
 
 def build(name: str, options: Options, context: Context) -> Sensor:

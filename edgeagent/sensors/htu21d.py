@@ -15,10 +15,10 @@ from edgeagent.buses.fake import Fake
 from edgeagent.buses.i2c import I2cAddress
 from edgeagent.buses.registers import Byte, Chip
 from edgeagent.config.quantities import Hz
-from edgeagent.errors import ConfigFault, WrongDevice
+from edgeagent.errors import WrongDevice
 from edgeagent.records import Channel, Layout
 from edgeagent.sensors import Context, Sensor
-from edgeagent.sensors.polled import Polled, Row
+from edgeagent.sensors.polled import Polled, Row, no_faster
 
 TEMPERATURE, HUMIDITY = b"\xf3", b"\xf5"  # without holding the clock
 TEMPERATURE_S, HUMIDITY_S = 0.085, 0.029  # at most, in the SHT21; the HTU21D takes 0.050 and 0.016
@@ -40,13 +40,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def layout(options: Options) -> Layout:
     """Raises ConfigFault for a rate that leaves no time to measure."""
-    most_hz = 1 / (TEMPERATURE_S + HUMIDITY_S)
-    if options.rate > most_hz:
-        raise ConfigFault(
-            f"the HTU21D cannot measure {options.rate:g} times a second",
-            where="rate",
-            expected=f"{most_hz:.2g} Hz at most",
-        )
+    no_faster("HTU21D", options.rate, TEMPERATURE_S + HUMIDITY_S)
     return Layout(options.rate, (Channel("temperature", "degC"), Channel("humidity", "%RH")))
 
 

@@ -13,10 +13,10 @@ from edgeagent.buses.fake import Fake
 from edgeagent.buses.i2c import I2cAddress, I2cBus
 from edgeagent.buses.registers import Chip, SignedWord
 from edgeagent.config.quantities import Hz
-from edgeagent.errors import ConfigFault, WrongDevice
+from edgeagent.errors import WrongDevice
 from edgeagent.records import Channel, Layout
 from edgeagent.sensors import Context, Sensor
-from edgeagent.sensors.polled import Polled, Row
+from edgeagent.sensors.polled import Polled, Row, no_faster
 
 DEGREES_PER_COUNT = 1 / 256
 
@@ -52,12 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def layout(options: Options, model: Model = LM75) -> Layout:
     """Raises ConfigFault for a rate at which the chip has nothing new to say."""
-    if options.rate * model.conversion_s > 1:
-        raise ConfigFault(
-            f"the {model.name} cannot measure {options.rate:g} times a second",
-            where="rate",
-            expected=f"{1 / model.conversion_s:.3g} Hz at most (a conversion takes {model.conversion_s:g} s)",
-        )
+    no_faster(model.name, options.rate, model.conversion_s)
     return Layout(options.rate, (Channel("temperature", "degC", model.degrees_per_step),))
 
 

@@ -8,10 +8,10 @@ from edgeagent.buses.fake import Fake
 from edgeagent.buses.i2c import I2cAddress
 from edgeagent.buses.registers import Byte, Chip, Word
 from edgeagent.config.quantities import Hz
-from edgeagent.errors import ConfigFault, WrongDevice
+from edgeagent.errors import WrongDevice
 from edgeagent.records import Channel, Layout
 from edgeagent.sensors import Context, Sensor
-from edgeagent.sensors.polled import Polled, Row
+from edgeagent.sensors.polled import Polled, Row, no_faster
 
 DEGREES_PER_COUNT = 0.0625
 CONVERSION_S = 0.25  # at that resolution (section 5.2.4)
@@ -29,12 +29,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def layout(options: Options) -> Layout:
     """Raises ConfigFault for a rate at which the chip has nothing new to say."""
-    if options.rate > 1 / CONVERSION_S:
-        raise ConfigFault(
-            f"the MCP9808 cannot measure {options.rate:g} times a second",
-            where="rate",
-            expected=f"{1 / CONVERSION_S:g} Hz at most",
-        )
+    no_faster("MCP9808", options.rate, CONVERSION_S)
     return Layout(options.rate, (Channel("temperature", "degC", DEGREES_PER_COUNT),))
 
 

@@ -13,10 +13,11 @@ from typing import Annotated, Literal
 
 from edgeagent.buses.fake import FakeDevice
 from edgeagent.buses.modbus import Wiring
-from edgeagent.buses.ports import Baud, advice_on, advice_on_baud
+from edgeagent.buses.ports import Baud
 from edgeagent.config.quantities import Between
 from edgeagent.sensors import Advice, Context, Sensor
 from edgeagent.sensors.modbus import ModbusSensor, Settings, layout
+from edgeagent.sensors.on_serial import port_advice
 
 
 class Options(Settings, frozen=True, kw_only=True):
@@ -31,10 +32,7 @@ class Options(Settings, frozen=True, kw_only=True):
 
 
 def advise(options: Options) -> Iterator[Advice]:
-    if text := advice_on(options.port):
-        yield Advice("port", text)
-    if text := advice_on_baud(options.baud):
-        yield Advice("baud", text)
+    return port_advice(options.port, options.baud)
 
 
 def build(name: str, options: Options, context: Context) -> Sensor:

@@ -21,14 +21,14 @@ from pynmeagps import NMEAMessageError, NMEAParseError, NMEAReader, NMEATypeErro
 
 from edgeagent.buses import Port
 from edgeagent.buses.fake import FakeDevice
-from edgeagent.buses.ports import Baud, advice_on, advice_on_baud
+from edgeagent.buses.ports import Baud
 from edgeagent.config.quantities import Hz, Switch
 from edgeagent.errors import DeviceFault
 from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Channel, Layout
 from edgeagent.sensors import Advice, Context, Sensor
 from edgeagent.sensors.gnss_time import GnssTime
 from edgeagent.sensors.lines import MAX_LINE_BYTES, Splitter, shown
-from edgeagent.sensors.on_serial import OnSerial
+from edgeagent.sensors.on_serial import OnSerial, port_advice
 from edgeagent.timebase import Clock, Wall
 
 log = logging.getLogger(__name__)
@@ -71,10 +71,7 @@ def layout(options: Options) -> Layout:
 
 
 def advise(options: Options) -> Iterator[Advice]:
-    if text := advice_on(options.port):
-        yield Advice("port", text)
-    if text := advice_on_baud(options.baud):
-        yield Advice("baud", text)
+    return port_advice(options.port, options.baud)
 
 
 def build(name: str, options: Options, context: Context) -> Sensor:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from edgeagent.buses import Port
+from edgeagent.buses.ports import advice_on, advice_on_baud
 from edgeagent.records import Layout
+from edgeagent.sensors import Advice
 from edgeagent.timebase import Clock
+
+
+def port_advice(port: str, baud: int) -> Iterator[Advice]:
+    """What `check` warns of where a port and its baud rate are stated."""
+    if text := advice_on(port):
+        yield Advice("port", text)
+    if text := advice_on_baud(baud):
+        yield Advice("baud", text)
 
 
 class OnSerial:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from edgeagent.errors import DeviceFault
+from edgeagent.errors import ConfigFault, DeviceFault
 from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Layout
 from edgeagent.timebase import Clock
 
@@ -33,6 +33,16 @@ class Row(NamedTuple):
 
 
 Measurement = Row | Generator[float, None, Row]
+
+
+def no_faster(chip: str, rate_hz: float, reading_s: float, how: str = "") -> None:
+    """Raises ConfigFault for a rate that leaves no time for readings of so many seconds."""
+    if rate_hz * reading_s > 1:
+        raise ConfigFault(
+            f"the {chip} cannot measure {rate_hz:g} times a second",
+            where="rate",
+            expected=f"{1 / reading_s:.3g} Hz at most{how}",
+        )
 
 
 class Probe(Protocol):

@@ -18,13 +18,13 @@ import numpy as np
 
 from edgeagent.buses import Port
 from edgeagent.buses.fake import FakeDevice
-from edgeagent.buses.ports import Baud, advice_on, advice_on_baud
+from edgeagent.buses.ports import Baud
 from edgeagent.config.quantities import Hz, Seconds
 from edgeagent.errors import ConfigFault, DeviceFault
 from edgeagent.records import NS_PER_MS, NS_PER_S, Block, Channel, Int64Array, Layout
 from edgeagent.sensors import Advice, Context, Sensor
 from edgeagent.sensors.lines import Column, CsvParser, JsonParser, KeyValueParser, LineParser
-from edgeagent.sensors.on_serial import OnSerial
+from edgeagent.sensors.on_serial import OnSerial, port_advice
 from edgeagent.timebase import Clock, SampleTimes
 
 WAIT_NS = 50 * NS_PER_MS
@@ -78,10 +78,7 @@ def layout(options: Options) -> Layout:
 
 
 def advise(options: Options) -> Iterator[Advice]:
-    if text := advice_on(options.port):
-        yield Advice("port", text)
-    if text := advice_on_baud(options.baud):
-        yield Advice("baud", text)
+    yield from port_advice(options.port, options.baud)
     if options.rate is None:
         yield Advice(
             "rate",

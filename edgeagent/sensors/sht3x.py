@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -13,10 +13,10 @@ from edgeagent.buses.fake import Fake
 from edgeagent.buses.i2c import I2cAddress, I2cBus
 from edgeagent.buses.registers import Chip
 from edgeagent.config.quantities import Hz
-from edgeagent.errors import ConfigFault, WrongDevice
+from edgeagent.errors import WrongDevice
 from edgeagent.records import Channel, Layout
 from edgeagent.sensors import Context, Sensor
-from edgeagent.sensors.polled import Polled, Row
+from edgeagent.sensors.polled import Polled, Row, no_faster
 
 
 class Mode(NamedTuple):
@@ -50,13 +50,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def layout(options: Options) -> Layout:
     """Raises ConfigFault for a rate that leaves no time to measure."""
-    most_hz = 1 / MODES[options.repeatability].seconds
-    if options.rate > most_hz:
-        raise ConfigFault(
-            f"the SHT3x cannot measure {options.rate:g} times a second",
-            where="rate",
-            expected=f"{most_hz:.3g} Hz at most at {options.repeatability} repeatability",
-        )
+    how = f" at {options.repeatability} repeatability"
+    no_faster("SHT3x", options.rate, MODES[options.repeatability].seconds, how)
     return Layout(options.rate, (Channel("temperature", "degC"), Channel("humidity", "%RH", 100 / 0xFFFF)))
 
 
@@ -66,13 +61,13 @@ def build(name: str, options: Options, context: Context) -> Sensor:
 
 
 class Sht3x(Chip):
-    """It has commands of two bytes, and no registers."""
+    """It has commands of two bytes, and no registers. An SHT4x is one with others, of one byte."""
 
     __slots__ = ("_mode",)
 
-    def __init__(self, bus: I2cBus, options: Options) -> None:
+    def __init__(self, bus: I2cBus, options: Options, modes: Mapping[str, Mode] = MODES) -> None:
         super().__init__(bus, options.address)
-        self._mode = MODES[options.repeatability]
+        self._mode = modes[options.repeatability]
 
     def start(self) -> float:
         """There is no id to be read with one command, but a status whose checksum is right says enough."""
@@ -92,6 +87,11 @@ class Sht3x(Chip):
         yield self._mode.seconds
         answer = self.bus.transfer(self.address, b"", 6, attempts=ATTEMPTS_TO_FETCH)
         temperature, humidity = checked(answer[:3], CRC_START), checked(answer[3:], CRC_START)
-        values = -45 + 175 * temperature / 0xFFFF, 100 * humidity / 0xFFFF  # section 4.13
+        values = -45 + 175 * temperature / 0xFFFF, self.percent(humidity / 0xFFFF)  # section 4.13
         bad = math.isnan(temperature) or math.isnan(humidity)
         return Row(values, "the checksum is wrong: noise on the cable" if bad else "")
+
+    @staticmethod
+    def percent(part: float) -> float:
+        """Relative humidity from a part of the whole range."""
+        return 100 * part

@@ -85,5 +85,5 @@ def test_the_chip_acknowledges_nothing_while_it_measures(clock: VirtualClock) ->
 
 def test_a_rate_that_leaves_no_time_to_measure_is_refused() -> None:
     assert layout(Options(bus="i2c-1", rate=8)).rate_hz == 8
-    with pytest.raises(ConfigFault, match=r"10 times a second; expected 8\.8 Hz at most"):
+    with pytest.raises(ConfigFault, match=r"10 times a second; expected 8\.77 Hz at most"):
         layout(Options(bus="i2c-1", rate=10))
