@@ -113,12 +113,15 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
     def chain(self) -> Chain:
         """What is done to a window, or to the pictures in it."""
-        samples, channels = (
-            round(self.window * self.rate),
-            tuple(Channel(c.name, c.unit) for c in self.channels),
-        )
-        shape = (samples, *self.shape, len(channels))
+        channels = self.layout.channels
+        shape = (round(self.window * self.rate), *self.shape, len(channels))
         return Chain(self.preprocess, Form(shape, channels, 0.0 if self.shape else self.rate))
+
+    @property
+    def layout(self) -> Layout:
+        """What a sensor must give."""
+        channels = tuple(Channel(c.name, c.unit) for c in self.channels)
+        return Layout(self.rate, channels, shape=tuple(self.shape))
 
     def _must_be_of_pixels(self) -> None:
         if len(self.shape) != 2 or not 0 < min(self.shape) <= max(self.shape) <= _LONGEST_SIDE:
@@ -285,37 +288,38 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle, without reading its models. Raises BundleFault with all that is wrong with it."""
-    keys = read_keys(folder)
-    chain = keys.input.chain()
+    bundle = _bundle(folder, read_keys(folder))
+    _must_be_there([*(v.file for v in bundle.variants), bundle.golden.file], folder)
+    return bundle
+
+
+def _bundle(folder: Path, keys: BundleKeys) -> Bundle:
+    given, output, chain = keys.input, keys.task.options.output, keys.input.chain()
     count = len(chain.form.channels)
-    scaling = keys.input.scaling or Scaling(mean=[0.0] * count, std=[1.0] * count)
-    output = keys.task.options.output
-    bundle = Bundle(
+    scaling = given.scaling or Scaling(mean=[0.0] * count, std=[1.0] * count)
+    task = find(_TASKS, keys.task.file)
+    return Bundle(
         folder=folder,
         name=keys.name,
         version=keys.version,
-        layout=Layout(
-            keys.input.rate,
-            tuple(Channel(c.name, c.unit) for c in keys.input.channels),
-            shape=tuple(keys.input.shape),
-        ),
-        window_s=keys.input.window,
-        hop_s=keys.input.hop,
-        max_missing=keys.input.max_missing,
-        resize=keys.input.resize,
+        layout=given.layout,
+        window_s=given.window,
+        hop_s=given.hop,
+        max_missing=given.max_missing,
+        resize=given.resize,
         chain=chain,
         scaling=scaling,
-        input_tensors=keys.input.tensors,
+        input_tensors=given.tensors,
         output_tensors=tuple(output.tensors),
-        task=find(_TASKS, keys.task.file).build(
-            keys.task.options, Given(chain.rows, scaling.mean, scaling.std)
-        ),
+        task=task.build(keys.task.options, Given(chain.rows, scaling.mean, scaling.std)),
         variants=tuple(Variant(v.file, folder / v.file, v.sha256, v.accelerator) for v in keys.variants),
         golden=Golden(folder / keys.golden.file, keys.golden.tolerance),
         states=tuple(State(one.input, one.output, one.size) for one in keys.state),
         variables=keys.variables,
     )
-    files = [*(v.file for v in bundle.variants), bundle.golden.file]
+
+
+def _must_be_there(files: Sequence[Path], folder: Path) -> None:
     for file in files:
         _refuse_link_out(file)
     if missing := [f.name for f in files if not f.is_file()]:
@@ -325,7 +329,6 @@ def load_bundle(folder: Path) -> Bundle:
             expected=f"every file that {_FILE} names",
             hint="Copy the bundle again",
         )
-    return bundle
 
 
 def find_bundle(name_or_path: str, *, places: Sequence[Path]) -> Path:

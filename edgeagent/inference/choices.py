@@ -44,20 +44,7 @@ def spoken(requested: Requested) -> str:
 
 def choices_for(bundle: Bundle, requested: Requested) -> tuple[Choice, ...]:
     """What to try, best first. Raises ConfigFault or BundleFault, saying what there is."""
-    made_for = {"cpu": _variants(bundle, "cpu", CPU), "edgetpu": _variants(bundle, "edgetpu", EDGETPU)}
-    if requested == "auto":
-        chosen = [
-            choice for v in bundle.variants for choice in made_for.get(v.accelerator, []) if choice[0] is v
-        ]
-    elif requested == "cpu":
-        chosen = made_for["cpu"]
-    else:
-        accelerator = _parse(requested)
-        kind = "edgetpu" if isinstance(requested, str) else "external"
-        best = _variants(bundle, kind, accelerator)
-        if not best and kind == "external":  # most delegates take the operators of the plain model
-            best = _variants(bundle, "cpu", accelerator)
-        chosen = [*best, *made_for["cpu"]] if best else []
+    chosen = _chosen(bundle, requested)
     if not chosen:
         has = ", ".join(v.accelerator for v in bundle.variants)
         wanted = "cpu or edgetpu" if requested == "auto" else spoken(requested)
@@ -73,6 +60,21 @@ def choices_for(bundle: Bundle, requested: Requested) -> tuple[Choice, ...]:
             hint=f"Install it: {pip_install('edgeagent[onnx]')}",
         )
     return tuple(chosen)
+
+
+def _chosen(bundle: Bundle, requested: Requested) -> list[Choice]:
+    on_cpu = _variants(bundle, "cpu", CPU)
+    if requested == "cpu":
+        return on_cpu
+    if requested == "auto":
+        known = [*on_cpu, *_variants(bundle, "edgetpu", EDGETPU)]
+        return [choice for variant in bundle.variants for choice in known if choice.variant is variant]
+    accelerator = _parse(requested)
+    is_edgetpu = isinstance(requested, str)
+    best = _variants(bundle, "edgetpu" if is_edgetpu else "external", accelerator)
+    if not best and not is_edgetpu:  # most delegates take the operators of the plain model
+        best = _variants(bundle, "cpu", accelerator)
+    return [*best, *on_cpu] if best else []
 
 
 def _variants(bundle: Bundle, kind: str, accelerator: Accelerator) -> list[Choice]:

@@ -121,12 +121,7 @@ class Encoder:
 
     def __init__(self, tensor: Tensor, columns: Sequence[int], signature: Signature) -> None:
         shape = (signature.samples, len(columns))
-        if math.prod(tensor.shape) != math.prod(shape):
-            raise BundleFault(
-                f"the model's input {tensor.name} has the shape {list(tensor.shape)}",
-                expected=f"{math.prod(shape)} values ({shape[0]} samples of {shape[1]} channels)",
-                hint=_TRAINED_ON,
-            )
+        _must_hold(tensor, *shape)
         self.clipped = 0
         self._columns = None if len(columns) == signature.channels else list(columns)
         self._limits = _limits(tensor.dtype)
@@ -175,6 +170,15 @@ def _blocks(tensor: Tensor, mean: Sequence[float], std: Sequence[float], flat: A
             kept[count],
             beyond[count],
             flat[rows],
+        )
+
+
+def _must_hold(tensor: Tensor, samples: int, channels: int) -> None:
+    if math.prod(tensor.shape) != samples * channels:
+        raise BundleFault(
+            f"the model's input {tensor.name} has the shape {list(tensor.shape)}",
+            expected=f"{samples * channels} values ({samples} samples of {channels} channels)",
+            hint=_TRAINED_ON,
         )
 
 
