@@ -10,12 +10,11 @@ from edgeagent.records import NS_PER_MS, NS_PER_S
 LATE_NS = 8 * NS_PER_MS  # one device may make another so late; the floor is 10 ms
 LEAST_NS = 50 * NS_PER_MS  # less is no fair chance to answer, for one that is not known
 AGAIN_NS = (
-    1 * NS_PER_S,
     2 * NS_PER_S,
     4 * NS_PER_S,
     8 * NS_PER_S,
-)  # after so many silences, where others are late
-AT_LEAST_NS = 30 * NS_PER_S  # where others are later than that
+)  # by its silences, where others are made no later than that
+AT_LEAST_NS = 30 * NS_PER_S  # however late
 REMEMBERED = 100  # answers
 
 What = Literal["read", "write"]
@@ -54,7 +53,7 @@ class Patience:
             wait_ns = room_ns
         else:
             fair_ns = enough_ns if known else LEAST_NS
-            again_ns = AGAIN_NS[min(self.silences, len(AGAIN_NS) - 1)] if late_ns >= fair_ns else AT_LEAST_NS
+            again_ns = AGAIN_NS[min(self.silences, len(AGAIN_NS)) - 1] if late_ns >= fair_ns else AT_LEAST_NS
             if now_ns - self._asked_ns < again_ns:
                 return None
             wait_ns = max(late_ns, fair_ns)
