@@ -9,11 +9,7 @@ from edgeagent.records import NS_PER_MS, NS_PER_S
 
 LATE_NS = 8 * NS_PER_MS  # one device may make another so late; the floor is 10 ms
 LEAST_NS = 50 * NS_PER_MS  # less is no fair chance to answer, for one that is not known
-AGAIN_NS = (
-    2 * NS_PER_S,
-    4 * NS_PER_S,
-    8 * NS_PER_S,
-)  # by its silences, where others are made no later than that
+AGAIN_NS = (2 * NS_PER_S, 4 * NS_PER_S, 8 * NS_PER_S)  # by its silences; others are LATE_NS late
 AT_LEAST_NS = 30 * NS_PER_S  # however late
 REMEMBERED = 100  # answers
 
