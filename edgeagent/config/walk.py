@@ -271,7 +271,8 @@ class Walker:
             self._marks.add((*path, index), _mark(one), _mark(one), _text_mark(one))
             values[index] = self.read(one, wanted, (*path, index))
         sound = self._sound(values)
-        return WRONG if sound is WRONG else kind(sound.values())
+        # One of which nothing could be read must not be told to be empty.
+        return WRONG if sound is WRONG or (values and not sound) else kind(sound.values())
 
     def _plain(self, node: Node, path: Path) -> Any:
         if isinstance(node, MappingNode):
