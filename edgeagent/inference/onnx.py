@@ -10,6 +10,7 @@ import numpy as np
 from edgeagent.errors import BundleFault, InferenceFault
 from edgeagent.inference.delegates import CPU, Accelerator
 from edgeagent.inference.faults import AcceleratorFault
+from edgeagent.inference.rounding import Rounding, quotient_to_even
 from edgeagent.inference.tensors import Codec, Scored, Signature, Tensor, settled
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _TYPES = {
     "tensor(double)": np.float64,
 }
 _ERRORS_ONLY = 3
+_ROUNDING = Rounding(quotient_to_even, quotient_to_even)
 _ON_THE_CPU = "CPUExecutionProvider"
 _WHEELS = {
     "CUDAExecutionProvider": "onnxruntime-gpu",
@@ -76,7 +78,7 @@ class OnnxModel:
         outputs = [Tensor(n, r.dtype, r.shape) for n, r in zip(names, results, strict=True)]
         for tensor in (*inputs, *outputs):
             _must_have_a_scale(tensor)
-        self._codec = Codec(inputs, outputs, signature)
+        self._codec = Codec(inputs, outputs, signature, _ROUNDING)
         self._inputs = [tensor.name for tensor in inputs]
         self._outputs = [names[i] for i in self._codec.wanted]
 

@@ -8,19 +8,18 @@ type is clipped, and counted: a bundle whose scaling is not the model's shows th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from edgeagent.errors import BundleFault
+from edgeagent.inference.rounding import Quantize, Rounding
 
 if TYPE_CHECKING:
     from edgeagent.records import Float32Array
 
 _BLOCK_VALUES = 32_768  # twice 128 kB, which any L2 cache holds
-# Of no dimension, or whole: to an operation on 600 values NumPy's own scalars add 0.4 us, and it takes 0.8.
-_ONE = np.array(1, np.float32)
 _TYPES = ("int8", "uint8", "int16", "float16", "float32")
 
 
@@ -91,13 +90,13 @@ def scale(values: Any, mean: Any, std: Any, out: Any = None) -> Any:
 class _Block(NamedTuple):
     """Some rows of an input tensor: by what they are scaled and quantized, and the buffers for it.
 
-    `inverse_scale` is None for a tensor of floats, `zero_point` where it is 0.
+    `quantize` is None for a tensor of floats, `zero_point` where it is 0.
     """
 
     rows: slice
     mean: Any
     std: Any
-    inverse_scale: Any
+    quantize: Quantize | None
     zero_point: Any
     scaled: Any
     kept: Any
@@ -108,18 +107,21 @@ class _Block(NamedTuple):
 class Encoder:
     """Fills one input tensor, in buffers that are made once.
 
-    The arithmetic is that of LiteRT's own QUANTIZE kernel, bit for bit: times the inverse of the scale in float32,
-    round half to even, add the zero point, clip. Each of these is a call into NumPy, which takes longer than its work
-    on a window: so what was clipped is only counted where the bytes have changed. A picture is too large for the
-    cache, and copies of it are memory that the kernel gives and takes back each time: so it is done in blocks.
+    The arithmetic is that of the runtime's own QUANTIZE kernel, bit for bit: divide by the scale and round, as it
+    does; add the zero point, clip. Each of these is a call into NumPy, which takes longer than its work on a window:
+    so what was clipped is only counted where the bytes have changed. A picture is too large for the cache, and copies
+    of it are memory that the kernel gives and takes back each time: so it is done in blocks.
 
     Args:
         tensor: Its shape has no free dimension any more.
         columns: Which columns of the window go in.
         signature: The bundle's.
+        rounding: The runtime's.
     """
 
-    def __init__(self, tensor: Tensor, columns: Sequence[int], signature: Signature) -> None:
+    def __init__(
+        self, tensor: Tensor, columns: Sequence[int], signature: Signature, rounding: Rounding
+    ) -> None:
         shape = (signature.samples, len(columns))
         _must_hold(tensor, *shape)
         self.clipped = 0
@@ -127,18 +129,17 @@ class Encoder:
         self._limits = _limits(tensor.dtype)
         self._tensor = np.empty(tensor.shape, tensor.dtype)
         mean, std = ([of[i] for i in columns] for of in (signature.mean, signature.std))
-        self._blocks = list(_blocks(tensor, mean, std, self._tensor.reshape(shape)))
+        self._blocks = list(_blocks(tensor, mean, std, self._tensor.reshape(shape), rounding))
         self._is_large = len(self._blocks) > 1
 
     def encode(self, values: Float32Array) -> Any:
         """The tensor for float32[samples, channels], none of them NaN; `clipped` tells how many were beyond it."""
         taken = values if self._columns is None else values[:, self._columns]
         self.clipped, limits = 0, self._limits
-        for rows, mean, std, inverse_scale, zero_point, scaled, kept, beyond, tensor in self._blocks:
+        for rows, mean, std, quantize, zero_point, scaled, kept, beyond, tensor in self._blocks:
             x = scale(taken[rows], mean, std, scaled)
-            if inverse_scale is not None:
-                np.multiply(x, inverse_scale, x)
-                np.rint(x, x)
+            if quantize is not None:
+                quantize(x)
                 if zero_point is not None:
                     np.add(x, zero_point, x)
             if limits is not None:
@@ -150,22 +151,25 @@ class Encoder:
         return self._tensor
 
 
-def _blocks(tensor: Tensor, mean: Sequence[float], std: Sequence[float], flat: Any) -> Iterator[_Block]:
+def _blocks(
+    tensor: Tensor, mean: Sequence[float], std: Sequence[float], flat: Any, rounding: Rounding
+) -> Iterator[_Block]:
     """All of `flat`, which is the tensor as [samples, channels], in blocks that share their buffers."""
     samples, channels = flat.shape
     most = min(samples, max(_BLOCK_VALUES // channels, 1))
     scaled, kept = np.empty((2, most, channels), np.float32)
     beyond = np.empty((most, channels), np.bool_)
     means, stds = _one_or_rows(mean, most), _one_or_rows(std, most)
-    inverse_scale, zero_point = _quantization(tensor, flat.shape)
+    scale, zero_point = _scale_and_zero(tensor, flat.shape) if tensor.scales else (None, None)
+    of_scale = rounding.one if len(tensor.scales) == 1 else rounding.each
     for start in range(0, samples, most):
         rows, count = slice(start, start + most), slice(min(most, samples - start))
         yield _Block(
             rows,
             _at(count, means),
             _at(count, stds),
-            _at(rows, inverse_scale),
-            _at(rows, zero_point),
+            _quantize(tensor, _at(rows, scale), of_scale),
+            _at(rows, zero_point) if any(tensor.zero_points) else None,
             scaled[count],
             kept[count],
             beyond[count],
@@ -189,14 +193,11 @@ def _one_or_rows(numbers: Sequence[float], count: int) -> Any:
     return np.tile(np.array(numbers, np.float32), (count, 1))
 
 
-def _quantization(tensor: Tensor, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """What scaled values are multiplied by, and what is added to them; None for nothing."""
+def _quantize(tensor: Tensor, scale: Any, of_scale: Callable[[Any], Quantize]) -> Quantize | None:
+    """What makes integers of scaled values; None where the tensor is one of floats."""
     if tensor.dtype.kind not in "iu":
-        return None, None
-    if not tensor.scales:
-        return _ONE, None
-    scale, zero_point = _scale_and_zero(tensor, shape)
-    return np.asarray(_ONE / scale), zero_point if any(tensor.zero_points) else None
+        return None
+    return (lambda x: np.rint(x, x)) if scale is None else of_scale(scale)
 
 
 def _at(rows: slice, numbers: Any) -> Any:
@@ -228,18 +229,25 @@ class Codec:
         inputs: As the runtime lists them, once they have their final shapes.
         outputs: Likewise.
         signature: What the bundle promises of them.
+        rounding: The runtime's.
 
     Raises BundleFault if the model is not the bundle's.
     """
 
-    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], signature: Signature) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        signature: Signature,
+        rounding: Rounding,
+    ) -> None:
         for what, tensors in (("input", inputs), ("output", outputs)):
             for tensor in tensors:
                 _must_be_known(tensor, what)
         columns = input_columns([tensor.name for tensor in inputs], signature)
         cuts = _cuts(signature)
         self._encoders = [
-            (_encoder(tensor, columns, cuts, signature), cuts.get(tensor.name)) for tensor in inputs
+            (_encoder(tensor, columns, cuts, signature, rounding), cuts.get(tensor.name)) for tensor in inputs
         ]
         self._of_window = [encoder for encoder, cut in self._encoders if cut is None]
         scores, after = wanted_outputs([tensor.name for tensor in outputs], signature)
@@ -287,13 +295,17 @@ def _cuts(signature: Signature) -> dict[str, slice]:
 
 
 def _encoder(
-    tensor: Tensor, columns: Mapping[str, Sequence[int]], cuts: Mapping[str, slice], signature: Signature
+    tensor: Tensor,
+    columns: Mapping[str, Sequence[int]],
+    cuts: Mapping[str, slice],
+    signature: Signature,
+    rounding: Rounding,
 ) -> Encoder:
     if tensor.name not in cuts:
-        return Encoder(tensor, columns[tensor.name], signature)
+        return Encoder(tensor, columns[tensor.name], signature, rounding)
     size = cuts[tensor.name].stop - cuts[tensor.name].start
     _must_have_size(tensor, size)
-    return Encoder(tensor, [0], Signature(size, 1, 0, [0.0], [1.0]))
+    return Encoder(tensor, [0], Signature(size, 1, 0, [0.0], [1.0]), rounding)
 
 
 def _must_have_size(tensor: Tensor, size: int) -> None:

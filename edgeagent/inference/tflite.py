@@ -18,6 +18,7 @@ from edgeagent.errors import BundleFault, InferenceFault
 from edgeagent.inference import edgetpu
 from edgeagent.inference.delegates import CPU, Accelerator, load_delegate
 from edgeagent.inference.faults import AcceleratorFault
+from edgeagent.inference.rounding import Rounding, exact_quotient_away, product_to_even, quotient_away
 from edgeagent.inference.tensors import Codec, Scored, Signature, Tensor, settled
 
 if TYPE_CHECKING:
@@ -30,11 +31,15 @@ _UNRESOLVED = re.compile(r"unresolved custom op: ([\w-]+)")
 
 
 class Runtime(NamedTuple):
-    """A runtime that works on this machine: `name` with its version, its Interpreter class, its loader of delegates."""
+    """A runtime that works on this machine: `name` with its version, its Interpreter class, its loader of delegates.
+
+    `rounding` is that of its QUANTIZE kernel.
+    """
 
     name: str
     interpreter: Any
     load_delegate: Any
+    rounding: Rounding
 
 
 def find_runtime() -> Runtime:
@@ -65,14 +70,16 @@ def _litert() -> Runtime:
     import ai_edge_litert
     from ai_edge_litert.interpreter import Interpreter, load_delegate
 
-    return Runtime(f"ai-edge-litert {ai_edge_litert.__version__}", Interpreter, load_delegate)
+    rounding = Rounding(product_to_even, quotient_away)
+    return Runtime(f"ai-edge-litert {ai_edge_litert.__version__}", Interpreter, load_delegate, rounding)
 
 
 def _tflite_runtime() -> Runtime:
     import tflite_runtime
     from tflite_runtime.interpreter import Interpreter, load_delegate
 
-    return Runtime(f"tflite-runtime {tflite_runtime.__version__}", Interpreter, load_delegate)
+    rounding = Rounding(exact_quotient_away, quotient_away)
+    return Runtime(f"tflite-runtime {tflite_runtime.__version__}", Interpreter, load_delegate, rounding)
 
 
 class TfliteModel:
@@ -118,7 +125,8 @@ class TfliteModel:
         except (ValueError, RuntimeError, MemoryError) as e:
             raise _refusal(runtime.name, str(e).strip()) from e
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        self._codec = Codec([_tensor(d) for d in inputs], [_tensor(d) for d in outputs], signature)
+        tensors = [_tensor(d) for d in inputs], [_tensor(d) for d in outputs]
+        self._codec = Codec(*tensors, signature, runtime.rounding)
         self._inputs = [details["index"] for details in inputs]
         self._outputs = [outputs[i]["index"] for i in self._codec.wanted]
         # What a model keeps in variables is gone for good only with its interpreter.
