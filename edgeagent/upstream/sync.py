@@ -17,7 +17,7 @@ DAMAGED = "damaged on the device's disk"
 class Limits(NamedTuple):
     """How large a batch may be. A record larger than `max_bytes` goes alone."""
 
-    max_records: int = 5000
+    max_records: int = 2500
     max_bytes: int = 1_000_000
     least: Priority = Priority.BULK
     """Nothing of less worth goes."""
