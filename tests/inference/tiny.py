@@ -10,7 +10,7 @@ from typing import Any
 import flatonnx
 import numpy as np
 import numpy.typing as npt
-from flatmodel import CUSTOM, FULLY_CONNECTED, INT8, INT32, SOFTMAX, Op, Tensor, model
+from flatmodel import CUSTOM, FLOAT32, FULLY_CONNECTED, INT8, INT32, SOFTMAX, Op, Tensor, model
 
 from edgeagent.inference.bundle import Bundle, load_bundle
 from edgeagent.inference.engine import signature
@@ -31,6 +31,19 @@ def classifier(*, custom_op: str = "", input_type: int = INT8) -> bytes:
     ]
     last = Op(CUSTOM, (_LOGITS,), (_SCORES,), custom_op) if custom_op else Op(SOFTMAX, (_LOGITS,), (_SCORES,))
     ops = [Op(FULLY_CONNECTED, (_WINDOW, _WEIGHTS, _BIAS), (_LOGITS,)), last]
+    return model(tensors, ops, [_WINDOW], [_SCORES])
+
+
+def float_classifier() -> bytes:
+    """What the classifier was before it was quantized."""
+    tensors = [
+        Tensor((1, 4, 3), FLOAT32),
+        Tensor((3, 12), FLOAT32, data=weights().astype(np.float32) * np.float32(0.02)),
+        Tensor((3,), FLOAT32, data=np.zeros(3, np.float32)),
+        Tensor((1, 3), FLOAT32),
+        Tensor((1, 3), FLOAT32),
+    ]
+    ops = [Op(FULLY_CONNECTED, (_WINDOW, _WEIGHTS, _BIAS), (_LOGITS,)), Op(SOFTMAX, (_LOGITS,), (_SCORES,))]
     return model(tensors, ops, [_WINDOW], [_SCORES])
 
 
