@@ -70,7 +70,7 @@ def test_an_upload_under_anothers_id_is_refused(tmp_path: Path) -> None:
 
 def test_a_wrong_token_is_told_from_a_right_one_for_another_device(tmp_path: Path) -> None:
     with collector(tmp_path, tokens=TOKENS) as server:
-        for token in ("", "sesam", "sesame ", "*"):
+        for token in ("", "sesam", "sesame.", "*"):
             stranger = sink(server.url, "press-07", token)
             with pytest.raises(UpstreamFault, match=r"does not accept the token \(401"):
                 stranger.send(BATCH)
