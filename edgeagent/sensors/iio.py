@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from edgeagent.buses.sysfs import read_attribute
 from edgeagent.config.quantities import FilePath, Hz
 from edgeagent.errors import ConfigFault, DeviceDenied, DeviceFault, DeviceGone
 from edgeagent.records import Channel, Layout
@@ -187,7 +188,7 @@ def text(path: Path) -> str:
 def number(path: Path) -> float:
     """Raises DeviceFault for a file that is gone, denied, failing, or that holds no number."""
     try:
-        found = path.read_text(errors="replace").strip()
+        found = read_attribute(path)
     except OSError as e:
         raise _fault(path, e) from e
     try:

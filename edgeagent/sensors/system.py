@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from edgeagent.buses.sysfs import read_attribute
 from edgeagent.config.quantities import FilePath, Hz
 from edgeagent.errors import ConfigFault
 from edgeagent.records import Channel, Layout
@@ -104,7 +105,7 @@ class System:
         if not zones:
             raise LookupError("this board has no thermal zone")
         zone = next((z for z in zones if (z / "type").read_text().strip() in CPU_ZONES), zones[0])
-        return int((zone / "temp").read_text()) / 1000
+        return int(read_attribute(zone / "temp")) / 1000
 
     def _flags(self) -> int:
         return int(self._text(GET_THROTTLED), 16)
@@ -115,7 +116,7 @@ class System:
             return float(bool(self._flags() & UNDER_VOLTAGE))
         for monitor in (self._root / "sys/class/hwmon").glob("hwmon*"):
             if (monitor / "name").read_text().strip() == "rpi_volt":
-                return float((monitor / "in0_lcrit_alarm").read_text())
+                return float(read_attribute(monitor / "in0_lcrit_alarm"))
         raise LookupError("this board does not watch its supply")
 
     def _throttled(self) -> float:

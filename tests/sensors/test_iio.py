@@ -100,6 +100,16 @@ def test_a_device_that_is_unplugged_is_gone_and_found_again_under_another_number
     assert next_block(sensor, clock).values.tolist() == [[3.0]]
 
 
+def test_a_chip_that_has_no_value_yet_is_a_fault_that_says_so(tmp_path: Path) -> None:
+    """EAGAIN, as a pipe with nothing in it gives it too."""
+    folder = device(tmp_path, 0, name="tmp")
+    os.mkfifo(folder / "in_temp_input")
+    writer = os.open(folder / "in_temp_input", os.O_RDWR)
+    with pytest.raises(DeviceFault, match="Resource temporarily unavailable"):
+        values(tmp_path, "tmp", "temp")
+    os.close(writer)
+
+
 @pytest.mark.parametrize("content", ["", "nan", "busy"])
 def test_what_is_no_number_is_a_fault_not_a_value(tmp_path: Path, content: str) -> None:
     device(tmp_path, 0, name="tmp", in_temp_input=content)

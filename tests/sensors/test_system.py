@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 from pathlib import Path
 
@@ -42,6 +43,17 @@ def test_without_the_firmwares_file_the_kernels_voltage_monitor_is_asked(tmp_pat
     assert value == 1.0
     assert math.isnan(throttled)
     assert reason == "throttled: this board does not say"
+
+
+def test_a_thermal_zone_that_has_no_value_yet_is_missing_with_what_the_kernel_says(tmp_path: Path) -> None:
+    """EAGAIN: of a file, only one end of a pipe with nothing in it gives that without a kernel's driver."""
+    write(tmp_path, "sys/class/thermal/thermal_zone0/type", "cpu-thermal\n")
+    os.mkfifo(tmp_path / "sys/class/thermal/thermal_zone0/temp")
+    writer = os.open(tmp_path / "sys/class/thermal/thermal_zone0/temp", os.O_RDWR)
+    (value,), reason = read(tmp_path, "cpu_temperature")
+    os.close(writer)
+    assert math.isnan(value)
+    assert "Resource temporarily unavailable" in reason
 
 
 def test_what_a_board_does_not_have_is_missing_each_with_its_reason(tmp_path: Path) -> None:
