@@ -6,22 +6,27 @@ The adapter's driver and the bus are the kernel's; the chips at the far end are 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
 from emulator import load, until
 from mcp2221 import Mcp2221
-from wires import BME280, EMPTY, MPU6050, TMP105
+from wires import BME280, CHIPS, EMPTY, MPU6050, SHT4X, TMP102, TMP105
 
 from edgeagent.buses.fake import Fake
 from edgeagent.buses.i2c import open_i2c
 from edgeagent.buses.scan.i2c import scan_i2c
 from edgeagent.buses.scan.machine import Machine
 from edgeagent.buses.scan.sysfs import scan_sysfs
+from edgeagent.buses.sysfs import read_attribute
 from edgeagent.errors import DeviceFault, DeviceGone
-from edgeagent.sensors import Context, Sensor, bme280, iio, lm75, mpu6050, tmp105
+from edgeagent.sensors import Context, Sensor, bme280, iio, lm75, mpu6050, sht4x, tmp102, tmp105
 
 pytestmark = pytest.mark.kernel
 
@@ -74,19 +79,60 @@ def test_who_does_not_answer_is_told_apart_from_a_bus_that_fails(bus: str, conte
     assert sensor.counters()["i2c_naks"] == 3
 
 
-def test_the_kernels_own_driver_reads_the_same_of_the_chip_as_ours(bus: str, context: Context) -> None:
-    ours = read(bme280.build("air", bme280.Options(bus=bus, address=BME280), context))
-    load("bmp280-i2c")
-    (BUSES / bus / "new_device").write_text(f"bme280 {BME280:#x}")
+@contextmanager
+def given_to_the_kernel(bus: str, module: str, chip: str, address: int) -> Iterator[Path]:
+    """The chip's folder in sysfs, while the kernel's own driver has it."""
+    load(module)
+    (BUSES / bus / "new_device").write_text(f"{chip} {address:#x}")
+    try:
+        yield BUSES / f"{bus.removeprefix('i2c-')}-{address:04x}"
+    finally:
+        (BUSES / bus / "delete_device").write_text(f"{address:#x}")
+
+
+@pytest.mark.parametrize(
+    ("module", "chip", "ours", "shown"),
+    [
+        ("lm75", "tmp105", (tmp105, lm75.Options, TMP105), ["temp1_input"]),
+        ("tmp102", "tmp102", (tmp102, lm75.Options, TMP102), ["temp1_input"]),
+        ("sht4x", "sht4x", (sht4x, sht4x.Options, SHT4X), ["temp1_input", "humidity1_input"]),
+    ],
+    ids=["tmp105", "tmp102", "sht4x"],
+)
+def test_the_kernels_driver_of_a_thermometer_reads_the_same_as_ours(
+    module: str, chip: str, ours: Any, shown: list[str], bus: str, context: Context
+) -> None:
+    driver, options, address = ours
+    values = read(driver.build("t", options(bus=bus, address=address), context))
+    with given_to_the_kernel(bus, module, chip, address) as folder:
+        kernels = [until(partial(number, folder, f"hwmon/hwmon*/{name}")) / 1000 for name in shown]
+    assert kernels == pytest.approx(values, abs=0.01)
+
+
+def number(folder: Path, pattern: str) -> float | None:
+    """None as long as the driver has none."""
+    try:
+        return next((float(read_attribute(path)) for path in folder.glob(pattern)), None)
+    except OSError:
+        return None
+
+
+def test_what_iio_reads_through_the_kernels_driver_is_what_ours_reads(bus: str, context: Context) -> None:
+    ours = read(bme280.build("ours", bme280.Options(bus=bus, address=BME280), context))
     channels = ["temp", "pressure", "humidityrelative"]
-    until(lambda: [p for p in iio.DEVICES.glob("iio:device*") if (p / "name").read_text() == "bme280\n"])
-    kernels = read(iio.build("air", iio.Options(device="bme280", channels=channels), context))
+    with given_to_the_kernel(bus, "bmp280-i2c", "bme280", BME280) as folder:
+        until(lambda: list(folder.glob("iio:device*")))
+        kernels = read(iio.build("kernels", iio.Options(device="bme280", channels=channels), context))
+        found = [d.sensor for d in scan_sysfs(Machine(context.clock)) if d.kind == "iio"]
     assert kernels == pytest.approx(ours, rel=1e-3)
-    machine = Machine(context.clock)
-    taken = [d for d in scan_i2c(machine).devices if d.place == f"{bus} {BME280:#04x}"]
-    assert [d.holders for d in taken] == [("kernel driver bmp280",)]
-    assert [d.name for d in scan_sysfs(machine) if d.kind == "iio"] == ["bme280"]
-    (BUSES / bus / "delete_device").write_text(f"{BME280:#x}")
+    assert found == [{"driver": "iio", "device": "bme280", "channels": sorted(channels)}]
+
+
+def test_scan_does_not_ask_a_chip_that_the_kernel_has(bus: str, context: Context) -> None:
+    with given_to_the_kernel(bus, "lm75", "tmp105", TMP105):
+        found = scan_i2c(Machine(context.clock)).devices
+    taken = [d for d in found if d.place == f"{bus} {TMP105:#04x}"]
+    assert [d.holders for d in taken] == [("kernel driver lm75",)]
 
 
 def test_scan_finds_the_chips_and_leaves_a_pcs_own_bus_alone(bus: str, context: Context) -> None:
@@ -94,7 +140,7 @@ def test_scan_finds_the_chips_and_leaves_a_pcs_own_bus_alone(bus: str, context: 
     pcs = bus_called("SMBus I801")
     found = scan_i2c(Machine(context.clock))
     chips = {d.place: d.name for d in found.devices}
-    assert chips.keys() == {f"{bus} {address:#04x}" for address in (TMP105, MPU6050, BME280)}
+    assert chips.keys() == {f"{bus} {address:#04x}" for address in CHIPS}
     assert "MPU-6050" in chips[f"{bus} {MPU6050:#04x}"]
     assert "BME280" in chips[f"{bus} {BME280:#04x}"]
     assert any(left.place == pcs and "a PC's SMBus" in left.reason for left in found.left)

@@ -7,6 +7,7 @@ from edgeagent.buses.fake.lm75 import Lm75
 from edgeagent.timebase import Clock
 
 RATES_HZ = (0.25, 1.0, 4.0, 8.0)  # by CR1 CR0
+EXTENDED = 0x10  # EM, in the configuration's second byte
 
 
 class Tmp102(Lm75):
@@ -19,6 +20,13 @@ class Tmp102(Lm75):
 
     def mask(self) -> int:
         return 0xFFF0
+
+    def _temperature(self) -> int:
+        """In extended mode 13 bits of 1/128 degC a count, and bit 0 tells of it ("Extended Mode")."""
+        counts = super()._temperature()
+        if not self._configuration[1] & EXTENDED:
+            return counts
+        return ((counts ^ 0x8000) - 0x8000) >> 1 & 0xFFF8 | 1
 
 
 def build(clock: Clock, fake: Fake) -> Tmp102:
