@@ -1,4 +1,7 @@
-"""The one file that speaks to ONNX Runtime: float models, and int8 models in the QDQ form (float in, float out)."""
+"""The one file that speaks to ONNX Runtime: float models, and int8 models in the QDQ form.
+
+That has floats at its ends, or integers whose scale stands in the DequantizeLinear and QuantizeLinear that they meet.
+"""
 
 from __future__ import annotations
 
@@ -76,8 +79,7 @@ class OnnxModel:
         # Only a run tells the shapes of the outputs.
         results = self._run(names, {t.name: np.zeros(t.shape, t.dtype) for t in inputs})
         outputs = [Tensor(n, r.dtype, r.shape) for n, r in zip(names, results, strict=True)]
-        for tensor in (*inputs, *outputs):
-            _must_have_a_scale(tensor)
+        inputs, outputs = (_with_scales(tensors, model) for tensors in (inputs, outputs))
         self._codec = Codec(inputs, outputs, signature, _ROUNDING)
         self._inputs = [tensor.name for tensor in inputs]
         self._outputs = [names[i] for i in self._codec.wanted]
@@ -151,12 +153,25 @@ def _tensor(described: Any) -> Tensor:
     return Tensor(described.name, np.dtype(_TYPES[described.type]), shape)
 
 
+def _with_scales(tensors: list[Tensor], model: bytes) -> list[Tensor]:
+    """Integers with what they are worth; ONNX Runtime does not tell, and a byte of an image is worth itself."""
+    if all(tensor.dtype.kind == "f" for tensor in tensors):
+        return tensors
+    from edgeagent.inference.onnx_file import describe_onnx  # most models go without
+
+    facts = describe_onnx(model)
+    known = {one.name: one for one in (*facts.inputs, *facts.outputs)}
+    scaled = [t._replace(scales=known[t.name].scales, zero_points=known[t.name].zero_points) for t in tensors]
+    for tensor in scaled:
+        _must_have_a_scale(tensor)
+    return scaled
+
+
 def _must_have_a_scale(tensor: Tensor) -> None:
-    """ONNX does not say what an integer at its border is worth; a byte of an image is worth itself."""
-    if tensor.dtype.kind in "iu" and tensor.dtype != np.uint8:
+    if tensor.dtype.kind in "iu" and tensor.dtype != np.uint8 and not tensor.scales:
         raise BundleFault(
-            f"{tensor.name} is {tensor.dtype.name}, and an .onnx file does not say by what scale",
-            expected="float32",
+            f"{tensor.name} is {tensor.dtype.name}, and the .onnx file does not say by what scale",
+            expected="float32, or one scale in the DequantizeLinear or QuantizeLinear that it meets",
             hint="Quantize to the QDQ form, and leave QuantizeLinear and DequantizeLinear at its ends",
         )
 

@@ -11,9 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-FLOAT, UINT8, INT8, INT32, INT64, FLOAT16 = 1, 2, 3, 6, 7, 10
-_TYPE_OF = {"float32": FLOAT, "int8": INT8, "int32": INT32, "int64": INT64}
-_OPSET, _IR_VERSION = 13, 8
+FLOAT, UINT8, INT8, INT16, INT32, INT64, FLOAT16 = 1, 2, 3, 5, 6, 7, 10
+_TYPE_OF = {
+    "float32": FLOAT,
+    "uint8": UINT8,
+    "int8": INT8,
+    "int16": INT16,
+    "int32": INT32,
+    "int64": INT64,
+}
+_IR_VERSION = 8
 _ATTRIBUTE_INT = 2
 
 
@@ -59,9 +66,17 @@ def _node(n: Node) -> bytes:
     return ends + _field(4, n.op) + b"".join(_field(5, attribute) for attribute in attributes)
 
 
-def _constant(name: str, array: npt.NDArray[Any]) -> bytes:
+def _constant(name: str, array: npt.NDArray[Any], raw: bool) -> bytes:
     dims = b"".join(_field(1, n) for n in array.shape)
-    return dims + _field(2, _TYPE_OF[array.dtype.name]) + _field(8, name) + _field(9, array.tobytes())
+    data = _field(9, array.tobytes()) if raw else _numbers(array)
+    return dims + _field(2, _TYPE_OF[array.dtype.name]) + _field(8, name) + data
+
+
+def _numbers(array: npt.NDArray[Any]) -> bytes:
+    """As float_data or int32_data, where integers below 0 are written as of 64 bits."""
+    if array.dtype.kind == "f":
+        return _field(4, array.tobytes())
+    return _field(5, b"".join(_varint(int(n) % 2**64) for n in array.reshape(-1)))
 
 
 def model(
@@ -69,16 +84,18 @@ def model(
     inputs: Sequence[Value],
     outputs: Sequence[Value],
     constants: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
+    raw: bool = True,
+    opset: int = 13,
 ) -> bytes:
-    """An .onnx file."""
+    """An .onnx file; `raw`: its constants as they lie in memory, else number by number."""
     parts = [
         *(_field(1, _node(node)) for node in nodes),
         _field(2, "graph"),
-        *(_field(5, _constant(name, array)) for name, array in constants.items()),
+        *(_field(5, _constant(name, array, raw)) for name, array in constants.items()),
         *(_field(11, _value(value)) for value in inputs),
         *(_field(12, _value(value)) for value in outputs),
     ]
-    return _field(1, _IR_VERSION) + _field(7, b"".join(parts)) + _field(8, _field(2, _OPSET))
+    return _field(1, _IR_VERSION) + _field(7, b"".join(parts)) + _field(8, _field(2, opset))
 
 
 def passing(*values: Value) -> bytes:

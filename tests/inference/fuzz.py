@@ -33,7 +33,7 @@ from edgeagent.inference.bundle import Bundle
 from edgeagent.inference.faults import WorkerDied
 from edgeagent.inference.supervisor import Supervisor
 
-MODELS = {"tflite": classifier, "onnx": qdq_classifier}
+MODELS: dict[str, Callable[[], bytes]] = {"tflite": classifier, "onnx": qdq_classifier}
 DEADLINE_S = 1.0
 INTEGERS = (
     0,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from flatonnx import FLOAT, FLOAT16, INT8, INT64, UINT8, Node, Value, model, passing
+from flatonnx import FLOAT, FLOAT16, INT8, INT16, INT64, UINT8, Node, Value, model, passing
 from tiny import classifier, qdq_classifier, windows, write_bundle
 
 from edgeagent.agent.clock import VirtualClock
@@ -29,12 +30,13 @@ GRAPH_OF_2_GB = b"\x3a\xff\xff\xff\xff\x07"  # the field of the graph, and its l
 
 
 @pytest.fixture(params=[Supervisor, Inline])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ModelEngine]:
-    bundle = write_bundle(tmp_path, [qdq_classifier()], suffix="onnx")
+def engine(request: pytest.FixtureRequest, tmp_path: Path, takes_int8: bool) -> Iterator[ModelEngine]:
+    bundle = write_bundle(tmp_path, [qdq_classifier(takes_int8=takes_int8)], suffix="onnx")
     with closing(request.param(bundle, "auto", VirtualClock(10**15))) as made:
         yield made
 
 
+@pytest.mark.parametrize("takes_int8", [False, True])
 def test_an_int8_model_in_the_qdq_form_gives_the_scores_of_its_tflite_twin(engine: ModelEngine) -> None:
     engine.start()
     answer = engine.predict(WINDOW)
@@ -54,6 +56,45 @@ def test_a_value_comes_through_a_model_of_any_type(kind: int) -> None:
     values = np.array([[0, 1], [20, 255]], np.float32)
     one = OnnxModel(passing(Value("x", kind, (1, 2, 2))), plain(2, 2), 1)
     assert one.predict(values).scores.tolist() == [0, 1, 20, 255]
+
+
+QUANTIZED: dict[int, Any] = {INT8: np.int8, UINT8: np.uint8, INT16: np.int16}
+
+
+def there_and_back(ends: int, kind: int, scale: float, zero_point: int, raw: bool) -> bytes:
+    """x is quantized, and dequantized to y; where the ends are integers, it is the other way round."""
+    known = {"s": np.array(scale, np.float32), "z": np.array(zero_point, QUANTIZED[kind])}
+    first, second = ("QuantizeLinear", "DequantizeLinear")[:: 1 if ends == FLOAT else -1]
+    nodes = [Node(first, ["x", *known], ["between"]), Node(second, ["between", *known], ["y"])]
+    x, y = (Value(name, ends, (1, 1536)) for name in "xy")
+    return model(nodes, [x], [y], known, raw, opset=21)  # the first that quantizes to int16
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize(("kind", "zero_point"), [(INT8, -100), (INT8, 5), (UINT8, 131), (INT16, 0)])
+@pytest.mark.parametrize("scale", [0.5, 0.037, 1 / 3])
+def test_integers_at_its_ends_are_worth_what_its_own_quantize_operators_say(
+    kind: int, zero_point: int, scale: float, raw: bool
+) -> None:
+    """Halfway between two steps and next to it, too, they come out as the runtime's own kernel has them."""
+    steps = np.random.default_rng(2).integers(-300, 300, 512) + np.float32(0.5)
+    halves = (steps * np.float32(scale)).astype(np.float32)
+    beside = [np.nextafter(halves, np.float32(to)) for to in (-np.inf, np.inf)]
+    values = np.concatenate([halves, *beside]).reshape(-1, 1)
+    ours, own = (
+        OnnxModel(there_and_back(ends, kind, scale, zero_point, raw), plain(1536, 1), 1).predict(values)
+        for ends in (kind, FLOAT)
+    )
+    np.testing.assert_array_equal(ours.scores, own.scores)
+    assert (ours.clipped > 0) == (kind != INT16)
+
+
+def test_an_integer_that_two_operators_take_by_two_scales_is_worth_neither() -> None:
+    known = {name: np.array(scale, np.float32) for name, scale in {"a": 0.5, "b": 0.25}.items()}
+    nodes = [Node("DequantizeLinear", ["x", name], [f"y_{name}"]) for name in known]
+    ends = [Value("x", INT8, (1, 4, 3))], [Value(f"y_{name}", FLOAT, (1, 4, 3)) for name in known]
+    with pytest.raises(BundleFault, match=r"x is int8, and the \.onnx file does not"):
+        OnnxModel(model(nodes, *ends, known), plain(4, 3), 1)
 
 
 def test_several_inputs_and_outputs_go_by_the_bundles_names() -> None:
@@ -95,7 +136,7 @@ def test_a_state_that_comes_out_goes_in_with_the_next_window() -> None:
             ),
             "NobodyHasThis",
         ),
-        (passing(Value("x", INT8, (1, 4, 3))), "x is int8, and an .onnx file does not say by what scale"),
+        (passing(Value("x", INT8, (1, 4, 3))), "x is int8, and the .onnx file does not say by what scale"),
         (passing(Value("x", INT64, (1, 4, 3))), "x is int64, and"),
         (passing(Value("x", FLOAT, (1, 5, 3))), r"x has the shape \[1, 5, 3\]; expected 12 values"),
         (

@@ -31,6 +31,11 @@ def test_inputs_outputs_operators_and_size_are_told() -> None:
     assert facts.size_bytes == len(qdq_classifier())
 
 
+def test_an_integer_is_told_with_the_scale_of_the_operator_that_takes_it() -> None:
+    (tensor,) = describe_onnx(qdq_classifier(takes_int8=True)).inputs
+    assert str(tensor) == "x_q: int8[1, 4, 3], scale 0.05, zero point 3"
+
+
 def test_free_dimensions_and_every_type_are_told() -> None:
     facts = describe_onnx(passing(Value("x", FLOAT16, ("batch", 300, 3)), Value("n", INT64, ())))
     assert [str(tensor) for tensor in facts.inputs] == ["x: float16[-1, 300, 3]", "n: int64[]"]

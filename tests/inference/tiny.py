@@ -47,8 +47,11 @@ def float_classifier() -> bytes:
     return model(tensors, ops, [_WINDOW], [_SCORES])
 
 
-def qdq_classifier() -> bytes:
-    """The classifier as an .onnx exporter writes it: the same numbers, between Quantize and Dequantize."""
+def qdq_classifier(*, takes_int8: bool = False) -> bytes:
+    """The classifier as an .onnx exporter writes it: the same numbers, between Quantize and Dequantize.
+
+    `takes_int8`: without the first Quantize, so that integers go in.
+    """
     scales = {"x": (0.05, 3), "w": (0.02, 0), "y": (0.1, 0)}
     constants: dict[str, npt.NDArray[Any]] = {"w": weights(), "flat": np.array([1, 12], np.int64)}
     for name, (scale, zero) in scales.items():
@@ -67,11 +70,11 @@ def qdq_classifier() -> bytes:
         *there_and_back("y", "logits"),
         flatonnx.Node("Softmax", ["y_d"], ["scores"]),
     ]
-    ends = (
-        [flatonnx.Value("window", flatonnx.FLOAT, (1, 4, 3))],
-        [flatonnx.Value("scores", flatonnx.FLOAT, (1, 3))],
-    )
-    return flatonnx.model(nodes, *ends, constants)
+    window = flatonnx.Value("window", flatonnx.FLOAT, (1, 4, 3))
+    if takes_int8:
+        del nodes[0]
+        window = window._replace(name="x_q", type=flatonnx.INT8)
+    return flatonnx.model(nodes, [window], [flatonnx.Value("scores", flatonnx.FLOAT, (1, 3))], constants)
 
 
 def weights() -> npt.NDArray[np.int8]:
