@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).parents[1] / "devices"))
 from mosquitto import Mosquitto
 
 SINGLE, BATCHED = 4_000, 200_000
-TURNS = 7
+TURNS, BATCHED_TURNS = 7, 5
 COMMIT = 1000  # records a transaction, as after an outage
 UNSYNCED = Wall(0, synced=False)
 BODY = {"label": "running", "scores": [0.1, 0.8, 0.1], "latency_ms": 4.5}
@@ -51,7 +51,11 @@ def measure() -> Iterator[Figure]:
                 rate >= 25_000 or ratio >= 0.8,
             )
             yield Figure("  durable append before it", f"{SINGLE / append_s:,.0f} /s")
-            append_s, drain_s, _ = _drain(Path(folder) / "batched", broker, BATCHED, "batch")
+            batched = [
+                _drain(Path(folder) / f"batched{turn}", broker, BATCHED, "batch")[:2]
+                for turn in range(BATCHED_TURNS)
+            ]
+            append_s, drain_s = (median(each) for each in zip(*batched, strict=True))
             rate = BATCHED / drain_s
             yield Figure(
                 "drain into MQTT in batches", f"{rate:,.0f} /s", floor=">= 200,000", met=rate >= 200_000
