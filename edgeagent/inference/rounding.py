@@ -1,7 +1,7 @@
 """How floats become integers: each runtime's own QUANTIZE kernel, to the last bit.
 
 They differ where a value lies halfway between two steps, or so near that it depends on how one divides by the scale
-(docs/decisions/0031). What is given here works in place, on float32, and leaves zero point and limits to the caller.
+(docs/decisions/0031). What is given here takes float32, and leaves zero point and limits to the caller.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Quantize = Callable[[Any], object]
-"""Divides an array by the scale that it was made for, and rounds it."""
+Quantize = Callable[[Any, Any], object]
+"""Divides an array by the scale that it was made for, and rounds it, into a second one, which may be the same."""
 
 _ONE = np.array(1, np.float32)
 _ALMOST_HALF = np.nextafter(np.float32(0.5), np.float32(0))  # a half makes 1 of what is just below a half
@@ -29,9 +29,9 @@ def product_to_even(scale: Any) -> Quantize:
     """Times the inverse of the scale; halves to the even neighbour."""
     inverse = np.asarray(_ONE / scale)  # of no dimension: to an operation NumPy's own scalars add 0.4 us
 
-    def quantize(x: Any) -> None:
-        np.multiply(x, inverse, x)
-        np.rint(x, x)
+    def quantize(x: Any, out: Any) -> None:
+        np.multiply(x, inverse, out)
+        np.rint(out, out)
 
     return quantize
 
@@ -39,9 +39,9 @@ def product_to_even(scale: Any) -> Quantize:
 def quotient_to_even(scale: Any) -> Quantize:
     """Halves to the even neighbour."""
 
-    def quantize(x: Any) -> None:
-        np.divide(x, scale, x)
-        np.rint(x, x)
+    def quantize(x: Any, out: Any) -> None:
+        np.divide(x, scale, out)
+        np.rint(out, out)
 
     return quantize
 
@@ -49,10 +49,10 @@ def quotient_to_even(scale: Any) -> Quantize:
 def quotient_away(scale: Any) -> Quantize:
     """Halves away from zero."""
 
-    def quantize(x: Any) -> None:
-        np.divide(x, scale, x)
-        np.add(x, np.copysign(_ALMOST_HALF, x), x)
-        np.trunc(x, x)
+    def quantize(x: Any, out: Any) -> None:
+        np.divide(x, scale, out)
+        np.add(out, np.copysign(_ALMOST_HALF, out), out)
+        np.trunc(out, out)
 
     return quantize
 
@@ -65,10 +65,10 @@ def exact_quotient_away(scale: Any) -> Quantize:
     """
     inverse = np.asarray((1 + 2**-45) / np.asarray(scale, np.float64))
 
-    def quantize(x: Any) -> None:
+    def quantize(x: Any, out: Any) -> None:
         exact = x.astype(np.float64)
         np.multiply(exact, inverse, exact)
         np.rint(exact, exact)
-        x[...] = exact
+        out[...] = exact
 
     return quantize

@@ -90,7 +90,7 @@ def scale(values: Any, mean: Any, std: Any, out: Any = None) -> Any:
 class _Block(NamedTuple):
     """Some rows of an input tensor: by what they are scaled and quantized, and the buffers for it.
 
-    `quantize` is None for a tensor of floats, `zero_point` where it is 0.
+    `mean` is None where scaling changes nothing, `quantize` for a tensor of floats, `zero_point` where it is 0.
     """
 
     rows: slice
@@ -137,9 +137,12 @@ class Encoder:
         taken = values if self._columns is None else values[:, self._columns]
         self.clipped, limits = 0, self._limits
         for rows, mean, std, quantize, zero_point, scaled, kept, beyond, tensor in self._blocks:
-            x = scale(taken[rows], mean, std, scaled)
+            x = taken[rows]
+            if mean is not None:
+                x = scale(x, mean, std, scaled)
             if quantize is not None:
-                quantize(x)
+                quantize(x, scaled)
+                x = scaled
                 if zero_point is not None:
                     np.add(x, zero_point, x)
             if limits is not None:
@@ -159,7 +162,8 @@ def _blocks(
     most = min(samples, max(_BLOCK_VALUES // channels, 1))
     scaled, kept = np.empty((2, most, channels), np.float32)
     beyond = np.empty((most, channels), np.bool_)
-    means, stds = _one_or_rows(mean, most), _one_or_rows(std, most)
+    changes = any(mean) or set(std) != {1.0}
+    means, stds = (_one_or_rows(mean, most), _one_or_rows(std, most)) if changes else (None, None)
     scale, zero_point = _scale_and_zero(tensor, flat.shape) if tensor.scales else (None, None)
     of_scale = rounding.one if len(tensor.scales) == 1 else rounding.each
     for start in range(0, samples, most):
@@ -197,7 +201,7 @@ def _quantize(tensor: Tensor, scale: Any, of_scale: Callable[[Any], Quantize]) -
     """What makes integers of scaled values; None where the tensor is one of floats."""
     if tensor.dtype.kind not in "iu":
         return None
-    return (lambda x: np.rint(x, x)) if scale is None else of_scale(scale)
+    return np.rint if scale is None else of_scale(scale)
 
 
 def _at(rows: slice, numbers: Any) -> Any:
