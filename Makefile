@@ -49,7 +49,8 @@ test: $(VENV)/.dev test-tflite-runtime  ## the whole test suite, the inference t
 	@$(call debian,PATH=$$PATH:/usr/sbin command -v mosquitto,mosquitto)
 	@$(call debian,PATH=$$PATH:/usr/sbin command -v nats-server,nats-server)
 	@$(call debian,PATH=$$PATH:/usr/sbin command -v iptables,iproute2 iptables)
-	$(RUN)/pytest -n 2 --dist loadfile $(ARGS)  # two files at a time: most tests wait more than they compute
+	@# two files at a time: most tests wait more than they compute; as they stand, not those of few but long tests last
+	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The runtime of 32-bit Raspberry Pi OS: nothing newer than Python 3.11 and numpy 1.
 .venv-tflite/.ready: pyproject.toml | .venv-tflite/bin/python
