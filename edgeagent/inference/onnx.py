@@ -79,7 +79,8 @@ class OnnxModel:
         # Only a run tells the shapes of the outputs.
         results = self._run(names, {t.name: np.zeros(t.shape, t.dtype) for t in inputs})
         outputs = [Tensor(n, r.dtype, r.shape) for n, r in zip(names, results, strict=True)]
-        inputs, outputs = (_with_scales(tensors, model) for tensors in (inputs, outputs))
+        ends = _with_scales([*inputs, *outputs], model)
+        inputs, outputs = ends[: len(inputs)], ends[len(inputs) :]
         self._codec = Codec(inputs, outputs, signature, _ROUNDING)
         self._inputs = [tensor.name for tensor in inputs]
         self._outputs = [names[i] for i in self._codec.wanted]
