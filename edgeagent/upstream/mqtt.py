@@ -28,9 +28,8 @@ _NAMES = ("device.id", "kind")
 _NOT_IN_A_TOPIC = "+#\0"
 _NEVER_TOO_LARGE_BYTES = 100_000  # every broker takes so much
 _CUTS = 3
-_BATCH_BYTES = (
-    250_000  # several records share a message so long: the next is made while the broker has this one
-)
+# Several records share a message so long: the next is made while the broker has this one.
+_BATCH_BYTES = 250_000
 _AROUND_THE_PAYLOAD = 16  # bytes of an MQTT packet beside topic and payload, at most
 
 # Reason codes of MQTT 5's PUBACK. Of what fails, these two are the message's own fault: it is not sent again.
